@@ -1,0 +1,152 @@
+"""Facts about field names: which may appear once, which are lists, which belong to one hop. Data, with sources.
+
+Names are lower-case ``str``. What is not listed here is not known, and a rule that needs to know stays silent.
+This file imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+SINGLETONS: frozenset[str] = frozenset(
+    {
+        # RFC 9110: fields whose ABNF is not a list (section in brackets)
+        "content-type",  # 8.3
+        "content-length",  # 8.6
+        "content-location",  # 8.7
+        "last-modified",  # 8.8.2
+        "etag",  # 8.8.3
+        "date",  # 6.6.1
+        "host",  # 7.2
+        "max-forwards",  # 7.6.2
+        "from",  # 10.1.2
+        "referer",  # 10.1.3
+        "user-agent",  # 10.1.5
+        "location",  # 10.2.2
+        "retry-after",  # 10.2.3
+        "server",  # 10.2.4
+        "authorization",  # 11.6.2
+        "proxy-authorization",  # 11.7.2
+        "if-modified-since",  # 13.1.3
+        "if-unmodified-since",  # 13.1.4
+        "if-range",  # 13.1.5
+        "range",  # 14.2
+        "content-range",  # 14.4
+        # RFC 9111
+        "age",  # 5.1
+        "expires",  # 5.3
+        # RFC 6455 §4.1, 4.2: each appears once, except Protocol and Extensions
+        "sec-websocket-key",
+        "sec-websocket-accept",
+        # RFC 6797 §7.1, RFC 7034 §2.1 (many browsers refuse a repeated X-Frame-Options)
+        "strict-transport-security",
+        "x-frame-options",
+        # RFC 6454 §7.1; Fetch §3.2: one origin, never a list
+        "origin",
+        # Fetch §3.3: one value each
+        "access-control-allow-origin",
+        "access-control-allow-credentials",
+        "access-control-max-age",
+        "access-control-request-method",
+        # RFC 6266 §4.1
+        "content-disposition",
+        # Trace Context §3.2
+        "traceparent",
+    }
+)
+"""Fields that hold one value, so that a second line is an error (RFC 9110 §5.3)."""
+
+LISTS: frozenset[str] = frozenset(
+    {
+        "accept", "accept-charset", "accept-encoding", "accept-language", "accept-ranges", "allow",  # RFC 9110
+        "authentication-info", "connection", "content-encoding", "content-language", "expect", "if-match",
+        "if-none-match", "proxy-authenticate", "proxy-authentication-info", "te", "trailer", "transfer-encoding",
+        "upgrade", "vary", "via", "www-authenticate",
+        "cache-control", "pragma", "warning",  # RFC 9111, RFC 7234
+        "access-control-allow-headers", "access-control-allow-methods", "access-control-expose-headers",  # Fetch §3.3
+        "access-control-request-headers",
+        "sec-websocket-extensions", "sec-websocket-protocol", "sec-websocket-version",  # RFC 6455 §11.3
+        "forwarded",  # RFC 7239 §4
+        "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto",
+        "link",  # RFC 8288 §3
+        "alt-svc", "prefer", "preference-applied", "content-security-policy", "content-security-policy-report-only",
+        "permissions-policy", "server-timing", "tracestate", "baggage", "accept-patch", "accept-post", "keep-alive",
+        "early-data", "priority", "cache-status", "proxy-status", "nel", "report-to", "reporting-endpoints",
+        "openai-beta", "anthropic-beta",
+        "clear-site-data", "timing-allow-origin", "accept-ch", "critical-ch", "origin-agent-cluster",
+        "x-robots-tag",
+    }
+)  # fmt: skip
+"""Fields that may be repeated, because their lines join into one list (RFC 9110 §5.3)."""
+
+REPEATABLE: frozenset[str] = LISTS | {"set-cookie", "cookie"}
+"""Fields that may be on several lines. Set-Cookie is no list but is repeated all the same (RFC 9110 §5.3);
+Cookie is split into several lines by HTTP/2 (RFC 9113 §8.2.3)."""
+
+HOP_BY_HOP: frozenset[str] = frozenset(
+    {
+        "connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade",  # RFC 9110 §7.6.1
+        "proxy-authenticate", "proxy-authorization", "trailer",  # RFC 2616 §13.5.1, still treated so by most
+    }
+)  # fmt: skip
+"""Fields that are for the next hop only."""
+
+END_TO_END: frozenset[str] = frozenset(
+    {
+        "accept", "accept-encoding", "accept-language", "age", "authorization", "cache-control", "content-encoding",
+        "content-length", "content-range", "content-type", "cookie", "date", "etag", "expires", "host", "if-match",
+        "if-none-match", "last-modified", "location", "origin", "pragma", "range", "retry-after", "server", "set-cookie",
+        "user-agent", "vary", "www-authenticate", "x-api-key", "openai-beta", "anthropic-beta", "anthropic-version",
+    }
+)  # fmt: skip
+"""Fields that must reach the other end: a Connection option that names one makes every hop delete it."""
+
+REQUEST_ONLY: frozenset[str] = frozenset(
+    {
+        "accept", "accept-charset", "accept-language", "authorization", "cookie", "expect", "from", "host",
+        "if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "max-forwards", "origin",
+        "proxy-authorization", "range", "referer", "te", "user-agent", "access-control-request-headers",
+        "access-control-request-method", "sec-websocket-key",
+    }
+)  # fmt: skip
+RESPONSE_ONLY: frozenset[str] = frozenset(
+    {
+        "accept-ranges", "age", "etag", "location", "proxy-authenticate", "retry-after", "server", "set-cookie",
+        "vary", "www-authenticate", "access-control-allow-credentials", "access-control-allow-headers",
+        "access-control-allow-methods", "access-control-allow-origin", "access-control-expose-headers",
+        "access-control-max-age", "sec-websocket-accept", "strict-transport-security",
+    }
+)  # fmt: skip
+
+METHODS: frozenset[bytes] = frozenset(
+    {b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"}
+)
+"""RFC 9110 §9.3 and RFC 5789."""
+
+TRANSFER_CODINGS: frozenset[bytes] = frozenset(
+    {b"chunked", b"compress", b"deflate", b"gzip", b"x-compress", b"x-gzip"}
+)
+"""RFC 9112 §7, with the two names that recipients treat as equivalents (§7.2)."""
+
+DATES: frozenset[str] = frozenset(
+    {"date", "expires", "last-modified", "if-modified-since", "if-unmodified-since"}
+)
+"""Fields whose value is an HTTP-date and nothing else. Expires may also hold 0, which means the past (RFC 9111 §5.3)."""
+
+API_KEYS: frozenset[str] = frozenset({"x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key"})
+"""Fields that carry a vendor's API key: Anthropic, Azure OpenAI, Google, LiteLLM."""
+
+REQUEST_IDS: frozenset[str] = frozenset(
+    {"x-request-id", "request-id", "x-correlation-id", "x-client-request-id", "x-amzn-requestid", "cf-ray"}
+)
+"""Fields that name one request."""
+
+TRAILERS_FORBIDDEN: frozenset[str] = frozenset(
+    {
+        "transfer-encoding", "content-length", "host", "trailer",  # framing, routing (RFC 9110 §6.5.1)
+        "cache-control", "expect", "max-forwards", "pragma", "range", "te",  # request modifiers
+        "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range",
+        "authorization", "proxy-authorization", "www-authenticate", "proxy-authenticate", "set-cookie", "cookie",
+        "age", "expires", "date", "location", "retry-after", "vary", "warning",  # response control data
+        "content-encoding", "content-type", "content-range", "connection", "upgrade", "keep-alive",
+    }
+)  # fmt: skip
+"""Fields that must not be in a trailer section: they are needed before the content, or to find its end."""

@@ -1,0 +1,436 @@
+"""What a recording holds, in the words of the RFCs: field lines, messages, frames, exchanges.
+
+Facts that shape these types:
+
+* A recording is not the wire. ``None`` means "the recording does not say", and no rule may fire on it.
+* Field lines keep their order, case and repeats: they are what most rules are about.
+* Everything taken from the wire is ``bytes``; names to look fields up by are lower-case ``str``.
+* Objects are compared by identity: two equal field lines on one message are two lines.
+
+This file imports nothing of ours and knows neither files nor rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Flag, auto
+from functools import cached_property
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+type Origin = Literal["client", "server", "recorder"]
+"""Whose doing something is: the side that sent it, or the recorder that wrote it down."""
+
+type Side = Literal["client", "server"]
+
+
+class Evidence(Flag):
+    """What a recording holds of an exchange, and so which rules can be decided on it (catalogue words)."""
+
+    HEADERS = auto()
+    """Start line and field lines of the messages."""
+    BODY = auto()
+    """The content of the message."""
+    ERROR = auto()
+    """The recorder says what it refused or lost (mitmproxy's ``flow.error``)."""
+    CONNECTION = auto()
+    """Which exchanges shared a connection."""
+    FLOWS = auto()
+    """Several exchanges, in the order they happened."""
+    LEGS = auto()
+    """Both sides of a hop: what came in and what went out."""
+    WEBSOCKET = auto()
+    """WebSocket messages and the close."""
+    OCTETS = auto()
+    """The raw octets of the connection."""
+
+
+class FieldLine(NamedTuple):
+    """One line of a header or trailer section; the value without the whitespace around it."""
+
+    name: bytes
+    value: bytes
+
+    @property
+    def key(self) -> str:
+        """The name to compare by: names are case-insensitive (RFC 9110 §5.1)."""
+        return self.name.lower().decode("latin-1")
+
+    @property
+    def shown_name(self) -> str:
+        """The name as it is written, for messages."""
+        return self.name.decode("latin-1")
+
+
+_NONE: tuple[FieldLine, ...] = ()
+
+
+class Fields:
+    """The field lines of one section, in order; looked up by lower-case name.
+
+    >>> fields = Fields([(b"Via", b"1.1 a"), (b"via", b"1.1 b")])
+    >>> [line.value for line in fields.lines("via")], "via" in fields, fields.one("via")
+    ([b'1.1 a', b'1.1 b'], True, None)
+    """
+
+    __slots__ = ("_block", "_by_name", "_lines", "_names")
+
+    def __init__(self, lines: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        make = FieldLine._make
+        self._lines = tuple([make(line) for line in lines])
+        self._by_name: dict[str, tuple[FieldLine, ...]] | None = None
+        self._names: frozenset[str] | None = None
+        self._block: bytes | None = None
+
+    def _index(self) -> dict[str, tuple[FieldLine, ...]]:
+        index = self._by_name
+        if index is None:
+            index = {}
+            for line in self._lines:
+                key = line[0].lower().decode("latin-1")
+                index[key] = (*index[key], line) if key in index else (line,)
+            self._by_name = index
+        return index
+
+    def __iter__(self) -> Iterator[FieldLine]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __getitem__(self, index: int) -> FieldLine:
+        return self._lines[index]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._index()
+
+    def __repr__(self) -> str:
+        return f"Fields({list(map(tuple, self._lines))!r})"
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The lower-case names that occur."""
+        if self._names is None:
+            self._names = frozenset(self._index())
+        return self._names
+
+    @property
+    def by_name(self) -> Mapping[str, tuple[FieldLine, ...]]:
+        """All lines, grouped by lower-case name, in the order of their first line."""
+        return MappingProxyType(self._index())
+
+    @property
+    def block(self) -> bytes:
+        """Every value, joined by line feeds: one search tells whether any value can matter to a rule."""
+        if self._block is None:
+            self._block = b"\n".join([line[1] for line in self._lines])
+        return self._block
+
+    def lines(self, name: str) -> tuple[FieldLine, ...]:
+        """The lines of that (lower-case) name, in order; empty if there is none."""
+        return self._index().get(name, _NONE)
+
+    def values(self, name: str) -> list[bytes]:
+        """The members of a list field over all its lines (RFC 9110 §5.6.1); empty members are left out.
+
+        Commas inside quoted strings and comments do not split.
+        """
+        members: list[bytes] = []
+        for line in self.lines(name):
+            value = line.value
+            # Almost no value holds a quote; the plain split is five times faster.
+            parts = _split_quoted(value) if b'"' in value or b"(" in value else value.split(b",")
+            members.extend(part for part in (part.strip(b" \t") for part in parts) if part)
+        return members
+
+    def one(self, name: str) -> bytes | None:
+        """The value, if there is exactly one line of that name; else None."""
+        lines = self.lines(name)
+        return lines[0].value if len(lines) == 1 else None
+
+
+def _split_quoted(value: bytes) -> list[bytes]:
+    parts: list[bytes] = []
+    start = depth = 0
+    quoted = escaped = False
+    for at, octet in enumerate(value):
+        if escaped:
+            escaped = False
+        elif (quoted or depth) and octet == 0x5C:  # backslash
+            escaped = True
+        elif octet == 0x22 and not depth:
+            quoted = not quoted
+        elif quoted:
+            continue
+        elif octet == 0x28:
+            depth += 1
+        elif octet == 0x29:
+            depth = max(0, depth - 1)
+        elif octet == 0x2C and not depth:
+            parts.append(value[start:at])
+            start = at + 1
+    parts.append(value[start:])
+    return parts
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of the octets that one side of a connection sent: ``data[start:stop]``."""
+
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One physical line of a head, a chunk header or a trailer section, as it lay on the wire."""
+
+    start: int
+    """Offset of its first octet in the data of its side."""
+    text: bytes
+    ending: bytes
+    """``CRLF``, ``LF``, or nothing where the octets end before the line does."""
+
+    @property
+    def span(self) -> Span:
+        return Span(self.start, self.start + len(self.text) + len(self.ending))
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One chunk of a chunked body (RFC 9112 §7.1); the last one has size 0."""
+
+    header: Line
+    """The line with the size and any extensions."""
+    size: int | None
+    """The size, or None where it cannot be read as one."""
+    received: int
+    """How many octets of the chunk's data were there."""
+    terminator: bytes
+    """What stands where CRLF must follow the data: at most two octets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How a message lay on the wire: known only where the recording has the octets."""
+
+    span: Span
+    lines: tuple[Line, ...]
+    """The physical lines of the head: start line, field lines, and the empty line that ends it, if it came."""
+    chunks: tuple[Chunk, ...] = ()
+    trailer_lines: tuple[Line, ...] = ()
+    state: Literal["complete", "cut", "until-close", "unframed"] = "complete"
+    """``cut``: the octets end before the message; ``until-close``: only the close ends it (RFC 9112 §6.3);
+    ``unframed``: nobody can say where it ends, and nothing behind its head was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a parser (the recorder's, or h11 in our replay) said when it refused a message or lost it."""
+
+    text: str
+    """The parser's own words."""
+    rule: str | None
+    """The rule those words stand for; None where no rule names the reason."""
+    part: Literal["request", "response"]
+    origin: Origin
+    source: str
+    """Who said it: ``mitmproxy`` or ``h11``."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Message:
+    """A request or a response."""
+
+    fields: Fields
+    body: bytes | memoryview | None = field(default=None, repr=False)
+    """The content as the reader holds it; rules ask for ``content``."""
+    trailers: Fields = field(default_factory=Fields)
+    version: bytes = b"HTTP/1.1"
+    verbatim: bool = True
+    """Lines and content are as they were transferred. False where the recorder rebuilt them (HAR: content
+    decoded, fields possibly merged): what a rebuilt message shows about framing or repeats proves nothing."""
+    partial: bool = False
+    """The recording says that it holds only a part of the content."""
+    wire: Wire | None = None
+    numbers: tuple[int, ...] = ()
+    """Line numbers in the transcript: of the start line, then of each field and trailer line."""
+
+    @cached_property
+    def content(self) -> bytes | None:
+        """The content after transfer decoding and before content decoding; None: not recorded."""
+        return None if self.body is None else bytes(self.body)
+
+    @property
+    def size(self) -> int | None:
+        """Octets of content, without copying it; None: not recorded."""
+        return None if self.body is None else len(self.body)
+
+    @property
+    def is_http1(self) -> bool:
+        """Whether the framing rules of RFC 9112 apply."""
+        return self.version.upper().startswith((b"HTTP/1", b"HTTP/0"))
+
+    @property
+    def start_line(self) -> bytes:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Request(Message):
+    """A request as it was sent."""
+
+    method: bytes
+    target: bytes
+    """The request-target as written: origin, absolute, authority or asterisk form (RFC 9112 §3.2)."""
+    authority: bytes = b""
+    """HTTP/2's ``:authority``; empty in HTTP/1."""
+
+    @property
+    def start_line(self) -> bytes:
+        return b"%s %s %s" % (self.method, self.target, self.version)
+
+    @cached_property
+    def path(self) -> bytes:
+        """The target's path, without query, scheme and authority; ``*`` and authority form as they are."""
+        path = self.target
+        if not path.startswith(b"/") and b"://" in path:
+            slash = path.find(b"/", path.find(b"://") + 3)
+            path = path[slash:] if slash >= 0 else b"/"
+        return path.partition(b"#")[0].partition(b"?")[0]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Response(Message):
+    """A response, final or interim."""
+
+    code: bytes
+    """The status code as written."""
+    reason: bytes = b""
+
+    @cached_property
+    def status(self) -> int:
+        """The status code; 0 where it is not three digits."""
+        return int(self.code) if len(self.code) == 3 and self.code.isdigit() else 0
+
+    @property
+    def start_line(self) -> bytes:
+        return b"%s %s %s" % (self.version, self.code, self.reason)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Frame:
+    """One WebSocket message, control frame or the close."""
+
+    sender: Side
+    opcode: Literal["TEXT", "BINARY", "PING", "PONG", "CLOSE"]
+    content: bytes
+    """The payload; for a close, the reason."""
+    time: float | None = None
+    code: int | None = None
+    """The close code (RFC 6455 §7.4); None on other frames. 1005 and 1006 are never on the wire."""
+    number: int = 0
+    """Its line in the transcript; 0: not from one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One change that an addon made in flight, as its journal tells it."""
+
+    addon: str
+    part: str
+    op: str
+    field: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Exchange:
+    """A request and what came back for it."""
+
+    request: Request
+    response: Response | None = None
+    """The final response; None: none came, or the recorder refused it (then ``refusals`` says why)."""
+    interim: tuple[Response, ...] = ()
+    frames: tuple[Frame, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    error: str | None = None
+    """The recorder's own words about what went wrong, if it wrote any."""
+    received: Exchange | None = None
+    """The two messages as they came in, where a journal holds them."""
+    edits: tuple[Edit, ...] = ()
+    evidence: Evidence = Evidence.HEADERS
+    recorder: str = "transcript"
+    """``transcript``, ``mitmproxy``, ``har`` or ``octets``."""
+    number: int = 1
+    """Counts from 1 within its recording."""
+    flow: str | None = None
+    """mitmproxy's id of the flow."""
+    note: str = ""
+    """The comment somebody wrote on it; holds inline ignores."""
+    note_line: int | None = None
+    """The note's line in the transcript."""
+    scheme: bytes = b"http"
+    upstream: str | None = None
+    """``host:port`` that the request was really sent to; None: not recorded."""
+    client_connection: str | None = None
+    server_connection: str | None = None
+    started: float | None = None
+    """Seconds since 1970, when the request began."""
+    ended: float | None = None
+    is_replay: bool = False
+
+    @property
+    def messages(self) -> Iterator[Message]:
+        """The request, the interim responses, the final response."""
+        yield self.request
+        yield from self.interim
+        if self.response is not None:
+            yield self.response
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Connection:
+    """Two exchanges that follow each other on one connection.
+
+    Pairs, not whole connections: what persistence rules judge is between neighbours, and a recording of
+    one connection with a million exchanges must not be held in memory. The messages have no content.
+    """
+
+    side: Side
+    """Whether it is the client's connection to the recorder or the recorder's to the server."""
+    id: str
+    before: Exchange
+    after: Exchange
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Octets:
+    """Everything one side sent on a connection, octet by octet, with the messages found in it."""
+
+    side: Side
+    data: bytes = field(repr=False)
+    messages: tuple[Message, ...] = ()
+    """In order, each with its ``wire``. For the server the interim responses too."""
+    rest: int = 0
+    """Offset behind the last message: octets from here on belong to none (or to a protocol switched to)."""
+    switched: bool = False
+    """The connection became something else after the last message (101, CONNECT): the rest is not HTTP/1."""
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Stream:
+    """One TCP connection recorded as octets."""
+
+    client: Octets
+    server: Octets
+    exchanges: tuple[Exchange, ...] = ()
+    """What the octets say, each message with its ``wire``."""
+    number: int = 1
+    flow: str | None = None
+    note: str = ""
+    note_line: int | None = None
+    numbers: tuple[int, ...] = ()

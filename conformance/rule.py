@@ -1,0 +1,277 @@
+"""What a rule is, how it is registered, and how a selection of rules is made.
+
+A rule is a generator function. Everything about it is said once, where it stands:
+
+* its name is the function's name in kebab case, its topic the module it stands in;
+* its scope is the annotation of its first parameter (``Request``, ``Octets``...); a second parameter
+  ``policy: Policy`` is filled if asked for;
+* its docstring is its manual and its test: the first line states the defect, the prose who breaks and why,
+  ``>`` quotes the norm, ``Bad::`` and ``Good::`` are transcripts.
+
+It yields ``(where, why)``: ``where`` is something inside the thing it was given (a field line, the message
+itself, a span of octets, a frame), ``why`` is one sentence that names the field and the values.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import pkgutil
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from importlib import import_module
+from typing import Any, NamedTuple, get_args
+
+from conformance import message as m
+
+Place = (
+    m.FieldLine | m.Message | m.Span | m.Line | m.Chunk | m.Frame | m.Exchange | m.Connection | m.Octets
+)
+"""What a finding can point at."""
+
+
+type Hits = Iterator[tuple[Place, str]]
+"""What a rule yields: where, and why in one sentence."""
+
+
+class Severity(StrEnum):
+    """SARIF's three levels."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+    @property
+    def rank(self) -> int:
+        """0 is the gravest."""
+        return list(Severity).index(self)
+
+
+ERROR, WARNING, NOTE = Severity
+
+SCOPES: Mapping[str, type] = {
+    "Message": m.Message,
+    "Request": m.Request,
+    "Response": m.Response,
+    "Exchange": m.Exchange,
+    "Connection": m.Connection,
+    "Frame": m.Frame,
+    "Octets": m.Octets,
+}
+"""The annotations a rule's first parameter may have, by the name they are written with."""
+
+
+class Example(NamedTuple):
+    """A transcript out of a rule's docstring."""
+
+    bad: bool
+    text: str
+    also: frozenset[str]
+    """Other rules that fire on it, and rightly: ``Bad, also other-rule::``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule, as the decorator found it."""
+
+    name: str
+    topic: str
+    severity: Severity
+    source: tuple[str, ...]
+    """Sections of current RFCs first, then of those they replaced; or an issue, where no standard speaks."""
+    fix: str | None
+    """The addon that repairs the defect in transit; None: the sender has to change."""
+    scope: str
+    """``Message``, ``Request``, ...: a key of SCOPES."""
+    evidence: tuple[m.Evidence, ...]
+    """Alternatives: the rule can be decided where a recording holds all of any one of them."""
+    fields: frozenset[str]
+    """If not empty: the rule can only matter where one of these fields occurs."""
+    breaks: tuple[str, ...]
+    """Clients and servers that are known to fail on it, by name and version."""
+    wants_policy: bool
+    doc: str = field(repr=False)
+    check: Callable[..., Hits] = field(repr=False)
+
+    @property
+    def summary(self) -> str:
+        """The defect in one sentence."""
+        return self.doc.partition("\n")[0]
+
+    @property
+    def prose(self) -> str:
+        """The docstring between its first line and its examples: why it matters, and the norm."""
+        body = self.doc.partition("\n")[2]
+        return _EXAMPLE.split(body, maxsplit=1)[0].strip()
+
+    @property
+    def examples(self) -> list[Example]:
+        """The Bad and Good transcripts of the docstring, in order."""
+        found = []
+        heads = list(_EXAMPLE.finditer(self.doc))
+        for head, following in zip(heads, [*heads[1:], None], strict=True):
+            text = self.doc[head.end() : following.start() if following else None]
+            also = frozenset((head["also"] or "").replace(",", " ").split())
+            found.append(Example(head["kind"] == "Bad", textwrap.dedent(text).strip("\n"), also))
+        return found
+
+
+_EXAMPLE = re.compile(r"^(?P<kind>Bad|Good)(?:, also (?P<also>[a-z0-9, -]+))?::\n", re.MULTILINE)
+
+RULES: dict[str, Rule] = {}
+"""Every registered rule by name. Filled by ``load()``."""
+
+
+class RuleError(TypeError):
+    """A rule is not written as rules are; says file and line."""
+
+
+def rule(
+    *source: str,
+    severity: Severity,
+    fix: str | None = None,
+    name: str | None = None,
+    evidence: str = "headers",
+    fields: Iterable[str] = (),
+    breaks: Iterable[str] = (),
+) -> Callable[[Callable[..., Hits]], Callable[..., Hits]]:
+    """Register a generator function as a rule.
+
+    ``evidence`` is written as in the catalogue: ``"headers + body"`` needs both, ``"error | octets"`` any one.
+    ``name`` is only for names that are not Python's, such as ``401-without-www-authenticate``.
+    Raises RuleError for a function that does not look like a rule, naming its file and line.
+    """
+
+    def register(check: Callable[..., Hits]) -> Callable[..., Hits]:
+        made = _made(check, source, severity, fix, name, evidence, fields, breaks)
+        if made.name in RULES:
+            raise RuleError(f"{_where(check)}: there is a rule {made.name} already")
+        RULES[made.name] = made
+        return check
+
+    return register
+
+
+def _where(check: Callable[..., Hits]) -> str:
+    return f"{check.__code__.co_filename}:{check.__code__.co_firstlineno}"
+
+
+def _made(
+    check: Callable[..., Hits],
+    source: tuple[str, ...],
+    severity: Severity,
+    fix: str | None,
+    name: str | None,
+    evidence: str,
+    fields: Iterable[str],
+    breaks: Iterable[str],
+) -> Rule:
+    parameters = list(inspect.signature(check).parameters.values())
+    annotations = [str(p.annotation).rpartition(".")[2] for p in parameters]
+    if not parameters or annotations[0] not in SCOPES:
+        raise RuleError(f"{_where(check)}: the first parameter is annotated with one of {', '.join(SCOPES)}")
+    if [(p.name, a) for p, a in zip(parameters[1:], annotations[1:], strict=True)] not in (
+        [],
+        [("policy", "Policy")],
+    ):
+        raise RuleError(f"{_where(check)}: the only other parameter a rule may have is policy: Policy")
+    if not inspect.isgeneratorfunction(check):
+        raise RuleError(f"{_where(check)}: a rule is a generator function: it yields (where, why)")
+    if not source:
+        raise RuleError(f"{_where(check)}: a rule cites at least one source")
+    doc = inspect.getdoc(check)
+    if not doc:
+        # `python -OO` removes docstrings; the rules work without, only their manual is gone.
+        doc = f"{name or check.__name__.replace('_', '-')} (no manual: Python runs without docstrings)"
+    alternatives = []
+    for alternative in evidence.split("|"):
+        words = [word.strip().upper() for word in alternative.split("+")]
+        if not all(word in m.Evidence.__members__ for word in words):
+            raise RuleError(f"{_where(check)}: evidence is not known: {alternative.strip()!r}")
+        bits = m.Evidence(0)
+        for word in words:
+            bits |= m.Evidence[word]
+        alternatives.append(bits)
+    return Rule(
+        name=name or check.__name__.replace("_", "-"),
+        topic=check.__module__.rpartition(".")[2],
+        severity=severity,
+        source=source,
+        fix=fix,
+        scope=annotations[0],
+        evidence=tuple(alternatives),
+        fields=frozenset(fields),
+        breaks=tuple(breaks),
+        wants_policy=len(parameters) == 2,
+        doc=doc,
+        check=check,
+    )
+
+
+def load() -> Mapping[str, Rule]:
+    """Import every module of ``conformance.rules`` and return RULES."""
+    package = import_module("conformance.rules")
+    for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda found: found.name):
+        import_module(f"conformance.rules.{module.name}")
+    return RULES
+
+
+class UnknownName(LookupError):
+    """A rule, topic or addon that does not exist; the text names the nearest ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        super().__init__(f"there is no {kind} {name!r}{hint}")
+
+
+def _matches(selector: str, candidate: Rule) -> int:
+    """How specifically a selector names a rule: 0 not at all, 1 ALL, 2 an RFC, 3 a topic, 4 the rule."""
+    if selector == candidate.name:
+        return 4
+    if selector.replace("-", "_") == candidate.topic:
+        return 3
+    if selector.lower().startswith("rfc"):
+        number = f"RFC {selector[3:]} "
+        return 2 if any(f"{source} ".startswith(number) for source in candidate.source) else 0
+    return 1 if selector == "ALL" else 0
+
+
+def select(
+    rules: Mapping[str, Rule],
+    layers: Iterable[tuple[Iterable[str] | None, Iterable[str], Iterable[str]]],
+) -> dict[str, Rule]:
+    """The rules that run.
+
+    ``layers`` are (select, extend-select, ignore), the weakest first: settings, then command line. Within
+    them the most specific selector wins (rule over topic over RFC over ALL), a later layer over an earlier
+    one, and ignore over select where both are as specific. Without any select, everything but notes runs.
+    Raises UnknownName for a selector that names nothing.
+    """
+    known = {*rules, *(r.topic for r in rules.values()), "ALL"}
+    verdicts: dict[str, tuple[tuple[int, int, int], bool]] = {
+        name: ((0, 0, 0), candidate.severity is not NOTE) for name, candidate in rules.items()
+    }
+    for depth, (chosen, extended, ignored) in enumerate(layers, 1):
+        if chosen is not None:  # an explicit selection starts from nothing
+            verdicts = {name: ((0, depth, 0), False) for name in rules}
+        for wanted, selectors in ((True, (*(chosen or ()), *extended)), (False, tuple(ignored))):
+            for selector in selectors:
+                hits = 0
+                for name, candidate in rules.items():
+                    if how := _matches(selector, candidate):
+                        hits += 1
+                        rank = (how, depth, 0 if wanted else 1)
+                        if rank >= verdicts[name][0]:
+                            verdicts[name] = (rank, wanted)
+                if not hits:
+                    raise UnknownName("rule or topic", selector, known)
+    return {name: rules[name] for name, (_, wanted) in verdicts.items() if wanted}
+
+
+def is_place(thing: Any) -> bool:
+    """Whether a rule may yield it as ``where``."""
+    return isinstance(thing, get_args(Place))

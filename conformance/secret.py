@@ -1,0 +1,127 @@
+"""What must never be printed, and what is printed in its place.
+
+Findings, transcripts and journals all pass through here. Placeholders that stand where a secret should
+(``Bearer None``) are shown: they are what a reader has to see. This file imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import re
+
+FIELDS = frozenset(
+    {
+        # RFC 9110 §11.6.2, 11.7.2; RFC 6265 §4.1, 4.2
+        "authorization", "proxy-authorization", "cookie", "set-cookie",
+        "authentication-info", "proxy-authentication-info",
+        # API keys, as the vendors' references name them
+        "x-api-key", "api-key", "apikey", "x-goog-api-key", "x-goog-iam-authorization-token", "ocp-apim-subscription-key",
+        "x-litellm-api-key", "x-portkey-api-key", "helicone-auth", "cf-aig-authorization",
+        "x-amz-security-token", "x-auth-token", "x-access-token", "x-vault-token", "x-csrf-token", "x-xsrf-token",
+        "private-token", "x-github-token", "x-gitlab-token", "x-codex-turn-state", "x-session-token",
+        "sec-websocket-protocol",  # the Realtime API takes the key as a subprotocol: openai-insecure-api-key.KEY
+    }
+)  # fmt: skip
+"""Lower-case names of fields whose values are credentials, or may hold one."""
+
+_LIKE_A_SECRET = re.compile(r"(?:^|[-_])(?:api[-_]?key|secret|password|passwd|credentials?|auth[-_]?token)(?:$|[-_])")
+_PLACEHOLDER = re.compile(
+    rb"(?:none|null|undefined|nan|true|false|\[object object\]|\$\{?\w+\}?|<[^>]*>|\{\{.*\}\}|your[-_ ]?\w*key\w*|)\Z",
+    re.IGNORECASE,
+)
+_SCHEME = re.compile(rb"(bearer|basic|digest|token|apikey|negotiate|aws4-hmac-sha256)(\s+|$)", re.IGNORECASE)
+_HIDDEN = b"***"
+
+_IN_TEXT = re.compile(
+    rb"""(?x)
+    (?: \bsk-(?:ant-|proj-|or-|lf-)?[A-Za-z0-9_\-]{8,}                        # OpenAI, Anthropic, OpenRouter keys
+      | \b(?:gsk|xai|hf|pplx|ghp|gho|ghs|github_pat|glpat)[_\-][A-Za-z0-9_\-]{16,}
+      | \bAIza[A-Za-z0-9_\-]{20,}                                              # Google
+      | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b                                          # AWS key id
+      | \beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]*)?      # JWT
+    )"""
+)
+_BEARER_IN_TEXT = re.compile(rb"(?i)\b(bearer|basic)(\s+)([A-Za-z0-9+/_\-.=~]{6,})")
+_QUERY = re.compile(
+    rb"(?i)(?<=[?&;])((?:api[-_]?key|key|access_token|id_token|refresh_token|token|auth|password|secret|"
+    rb"client_secret|signature|sig|x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature)=)([^&#\s\"']+)"
+)
+_JSON = re.compile(
+    rb'(?i)("(?:[\w\-]*(?:api[-_]?key|secret|password|access_token|refresh_token|id_token|auth_token)|authorization|token)"'
+    rb'\s*:\s*")((?:[^"\\]|\\.)*)(?=")'
+)
+_USERINFO = re.compile(rb"(?i)(?<=://)([^/@\s\"']+)(?=@)")
+
+
+def is_secret_field(name: bytes) -> bool:
+    """Whether a field's value is a credential."""
+    key = name.strip(b" \t").lower().replace(b"_", b"-").decode("latin-1")
+    return key in FIELDS or _LIKE_A_SECRET.search(key) is not None
+
+
+def is_placeholder(credential: bytes) -> bool:
+    """Whether it is what a program writes that has no credential: ``None``, ``undefined``, ``${KEY}``, nothing."""
+    return _PLACEHOLDER.match(credential.strip()) is not None
+
+
+def mask_value(name: bytes, value: bytes) -> bytes:
+    """A field's value as it may be shown: scheme, cookie names and placeholders stay.
+
+    >>> mask_value(b"Authorization", b"Bearer sk-1234567890"), mask_value(b"Authorization", b"Bearer None")
+    (b'Bearer ***', b'Bearer None')
+    """
+    if not is_secret_field(name):
+        return mask_text(value)
+    key = name.strip(b" \t").lower()
+    if key in (b"cookie", b"set-cookie"):
+        # A Set-Cookie's attributes (Path, Domain, SameSite) are no secrets, and what rules are about.
+        first, semicolon, attributes = value.partition(b";")
+        if key == b"set-cookie":
+            return _mask_cookie(first) + semicolon + mask_text(attributes)
+        return b";".join(_mask_cookie(pair) for pair in value.split(b";"))
+    if key == b"sec-websocket-protocol":
+        return re.sub(rb"(?i)((?:api[-_]key|token|bearer|auth)[^,\s]*?[.\-_])[^,\s.\-_]{6,}", rb"\1***", mask_text(value))
+    scheme = _SCHEME.match(value)
+    credential = value[scheme.end() :] if scheme else value
+    shown = value[: scheme.end()] if scheme else b""
+    return value if is_placeholder(credential) else shown + _HIDDEN
+
+
+def _mask_cookie(pair: bytes) -> bytes:
+    name, equals, value = pair.partition(b"=")
+    return name + equals + (value if is_placeholder(value) else _HIDDEN) if equals else _HIDDEN
+
+
+def mask_text(octets: bytes) -> bytes:
+    """Free text (a target, content, an error) with what looks like a credential hidden.
+
+    >>> mask_text(b"GET /v1?key=abc123&alt=sse")
+    b'GET /v1?key=***&alt=sse'
+    """
+    if b"=" in octets:
+        octets = _QUERY.sub(_keep_first_unless_placeholder, octets)
+    if b"://" in octets:
+        octets = _USERINFO.sub(_HIDDEN, octets)
+    if b'"' in octets:
+        octets = _JSON.sub(_keep_first_unless_placeholder, octets)
+    octets = _BEARER_IN_TEXT.sub(lambda m: m[0] if is_placeholder(m[3]) else m[1] + m[2] + _HIDDEN, octets)
+    return _IN_TEXT.sub(_HIDDEN, octets)
+
+
+def _keep_first_unless_placeholder(match: re.Match[bytes]) -> bytes:
+    return match[0] if is_placeholder(match[2]) else match[1] + _HIDDEN
+
+
+def shown(name: bytes, value: bytes, limit: int = 120) -> str:
+    """A value for a sentence: masked, control characters escaped, cut to ``limit`` characters, in quotes."""
+    return quoted(mask_value(name, value), limit)
+
+
+def quoted(octets: bytes, limit: int = 120) -> str:
+    """Octets from the wire for a sentence: escaped, cut, in quotes. Does not mask."""
+    text = "".join(chr(o) if 0x20 <= o < 0x7F else _ESCAPES.get(o, f"\\x{o:02x}") for o in octets[: limit + 1])
+    if len(octets) > limit:
+        text = text[:limit] + "…"
+    return f"'{text}'"
+
+
+_ESCAPES = {0x0D: "\\r", 0x0A: "\\n", 0x09: "\\t"}
