@@ -415,6 +415,8 @@ class Octets:
     data: bytes = field(repr=False)
     messages: tuple[Message, ...] = ()
     """In order, each with its ``wire``. For the server the interim responses too."""
+    refusals: tuple[Refusal, ...] = ()
+    """What a parser said about octets that belong to no message."""
     rest: int = 0
     """Offset behind the last message: octets from here on belong to none (or to a protocol switched to)."""
     switched: bool = False

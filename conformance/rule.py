@@ -28,7 +28,16 @@ from typing import Any, NamedTuple, get_args
 from conformance import message as m
 
 Place = (
-    m.FieldLine | m.Message | m.Span | m.Line | m.Chunk | m.Frame | m.Exchange | m.Connection | m.Octets
+    m.FieldLine
+    | m.Message
+    | m.Span
+    | m.Line
+    | m.Chunk
+    | m.Frame
+    | m.Exchange
+    | m.Connection
+    | m.Octets
+    | m.Refusal
 )
 """What a finding can point at."""
 
@@ -60,6 +69,7 @@ SCOPES: Mapping[str, type] = {
     "Connection": m.Connection,
     "Frame": m.Frame,
     "Octets": m.Octets,
+    "Refusal": m.Refusal,
 }
 """The annotations a rule's first parameter may have, by the name they are written with."""
 

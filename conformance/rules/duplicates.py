@@ -36,6 +36,7 @@ def duplicate_server(response: Response) -> Hits:
         > POST /v1/chat/completions HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Content-Length: 2
         < Server: uvicorn
         < Server: smg
 
@@ -44,6 +45,7 @@ def duplicate_server(response: Response) -> Hits:
         > POST /v1/chat/completions HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Content-Length: 2
         < Server: uvicorn
     """
     first, *more = response.fields.lines("server")
