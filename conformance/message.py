@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import Flag, auto
 from functools import cached_property
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 type Origin = Literal["client", "server", "recorder"]
 """Whose doing something is: the side that sent it, or the recorder that wrote it down."""
@@ -257,6 +257,13 @@ class Message:
     numbers: tuple[int, ...] = ()
     """Line numbers in the transcript: of the start line, then of each field and trailer line."""
 
+    def bare(self) -> Self:
+        """The same message without its content, for keeping: the content may be megabytes."""
+        kept = object.__new__(type(self))
+        kept.__dict__.update(self.__dict__, body=None)
+        kept.__dict__.pop("content", None)
+        return kept
+
     @cached_property
     def content(self) -> bytes | None:
         """The content after transfer decoding and before content decoding; None: not recorded."""
@@ -383,6 +390,18 @@ class Exchange:
     ended: float | None = None
     is_replay: bool = False
 
+    def bare(self) -> Exchange:
+        """The same exchange without contents and frames, for keeping."""
+        kept = object.__new__(Exchange)
+        kept.__dict__.update(
+            self.__dict__,
+            request=self.request.bare(),
+            response=self.response and self.response.bare(),
+            frames=(),
+            received=None,
+        )
+        return kept
+
     @property
     def messages(self) -> Iterator[Message]:
         """The request, the interim responses, the final response."""
@@ -419,6 +438,8 @@ class Octets:
     """What a parser said about octets that belong to no message."""
     rest: int = 0
     """Offset behind the last message: octets from here on belong to none (or to a protocol switched to)."""
+    numbers: tuple[tuple[int, int], ...] = ()
+    """In a transcript: (offset, line number) of each of its lines."""
     switched: bool = False
     """The connection became something else after the last message (101, CONNECT): the rest is not HTTP/1."""
 
@@ -435,4 +456,3 @@ class Stream:
     flow: str | None = None
     note: str = ""
     note_line: int | None = None
-    numbers: tuple[int, ...] = ()

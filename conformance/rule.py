@@ -103,6 +103,8 @@ class Rule:
     breaks: tuple[str, ...]
     """Clients and servers that are known to fail on it, by name and version."""
     wants_policy: bool
+    verbatim: bool
+    """It judges how a message was transferred, which a recorder that rebuilds messages (HAR) cannot show."""
     doc: str = field(repr=False)
     check: Callable[..., Hits] = field(repr=False)
 
@@ -147,16 +149,33 @@ def rule(
     evidence: str = "headers",
     fields: Iterable[str] = (),
     breaks: Iterable[str] = (),
+    verbatim: bool = False,
 ) -> Callable[[Callable[..., Hits]], Callable[..., Hits]]:
     """Register a generator function as a rule.
 
     ``evidence`` is written as in the catalogue: ``"headers + body"`` needs both, ``"error | octets"`` any one.
+    ``verbatim`` keeps the rule away from messages that a recorder rebuilt: framing, repeats, line ends.
     ``name`` is only for names that are not Python's, such as ``401-without-www-authenticate``.
     Raises RuleError for a function that does not look like a rule, naming its file and line.
     """
 
     def register(check: Callable[..., Hits]) -> Callable[..., Hits]:
-        made = _made(check, source, severity, fix, name, evidence, fields, breaks)
+        made = Rule(
+            name=name or check.__name__.replace("_", "-"),
+            topic=check.__module__.rpartition(".")[2],
+            severity=severity,
+            source=source,
+            fix=fix,
+            scope=_scope(check, source),
+            evidence=_alternatives(check, evidence),
+            fields=frozenset(fields),
+            breaks=tuple(breaks),
+            wants_policy=len(inspect.signature(check).parameters) == 2,
+            verbatim=verbatim,
+            # `python -OO` removes docstrings; the rules work without, only their manual is gone.
+            doc=inspect.getdoc(check) or "(no manual: Python runs without docstrings)",
+            check=check,
+        )
         if made.name in RULES:
             raise RuleError(f"{_where(check)}: there is a rule {made.name} already")
         RULES[made.name] = made
@@ -169,16 +188,7 @@ def _where(check: Callable[..., Hits]) -> str:
     return f"{check.__code__.co_filename}:{check.__code__.co_firstlineno}"
 
 
-def _made(
-    check: Callable[..., Hits],
-    source: tuple[str, ...],
-    severity: Severity,
-    fix: str | None,
-    name: str | None,
-    evidence: str,
-    fields: Iterable[str],
-    breaks: Iterable[str],
-) -> Rule:
+def _scope(check: Callable[..., Hits], source: tuple[str, ...]) -> str:
     parameters = list(inspect.signature(check).parameters.values())
     annotations = [str(p.annotation).rpartition(".")[2] for p in parameters]
     if not parameters or annotations[0] not in SCOPES:
@@ -192,33 +202,19 @@ def _made(
         raise RuleError(f"{_where(check)}: a rule is a generator function: it yields (where, why)")
     if not source:
         raise RuleError(f"{_where(check)}: a rule cites at least one source")
-    doc = inspect.getdoc(check)
-    if not doc:
-        # `python -OO` removes docstrings; the rules work without, only their manual is gone.
-        doc = f"{name or check.__name__.replace('_', '-')} (no manual: Python runs without docstrings)"
+    return annotations[0]
+
+
+def _alternatives(check: Callable[..., Hits], evidence: str) -> tuple[m.Evidence, ...]:
     alternatives = []
     for alternative in evidence.split("|"):
-        words = [word.strip().upper() for word in alternative.split("+")]
-        if not all(word in m.Evidence.__members__ for word in words):
-            raise RuleError(f"{_where(check)}: evidence is not known: {alternative.strip()!r}")
         bits = m.Evidence(0)
-        for word in words:
-            bits |= m.Evidence[word]
+        for word in alternative.split("+"):
+            if word.strip().upper() not in m.Evidence.__members__:
+                raise RuleError(f"{_where(check)}: evidence is not known: {word.strip()!r}")
+            bits |= m.Evidence[word.strip().upper()]
         alternatives.append(bits)
-    return Rule(
-        name=name or check.__name__.replace("_", "-"),
-        topic=check.__module__.rpartition(".")[2],
-        severity=severity,
-        source=source,
-        fix=fix,
-        scope=annotations[0],
-        evidence=tuple(alternatives),
-        fields=frozenset(fields),
-        breaks=tuple(breaks),
-        wants_policy=len(parameters) == 2,
-        doc=doc,
-        check=check,
-    )
+    return tuple(alternatives)
 
 
 def load() -> Mapping[str, Rule]:

@@ -98,7 +98,9 @@ class _Draft:
     heads: list[_Head] = field(default_factory=list)
     frames: list[Frame] = field(default_factory=list)
     octets: dict[Side, list[bytes]] = field(default_factory=lambda: {"client": [], "server": []})
-    octet_lines: list[int] = field(default_factory=list)
+    sent: dict[Side, int] = field(default_factory=lambda: {"client": 0, "server": 0})
+    octet_lines: list[tuple[Side, int, int]] = field(default_factory=list)
+    """Side, offset in what that side sent, line number."""
 
     @property
     def started(self) -> bool:
@@ -186,8 +188,9 @@ def _take(draft: _Draft, number: int, match: re.Match[str]) -> None:
     if match["mark"] in ("<", ">"):
         if match["mark"] != match["arrow"] or draft.heads:
             raise TranscriptError(number, "octets are '>>' or '<<', and stand apart from '>' and '<' lines")
+        draft.octet_lines.append((side, draft.sent[side], number))
         draft.octets[side].append(unescape(text))
-        draft.octet_lines.append(number)
+        draft.sent[side] += len(draft.octets[side][-1])
         return
     if draft.octet_lines:
         raise TranscriptError(number, "a blank line separates octets ('>>', '<<') from an exchange")
@@ -306,14 +309,21 @@ def _is_final(response: Response) -> bool:
 
 
 def _stream(draft: _Draft, number: int) -> Stream:
+    client, server = (
+        Octets(
+            side=side,
+            data=b"".join(draft.octets[side]),
+            numbers=tuple((offset, line) for of, offset, line in draft.octet_lines if of == side),
+        )
+        for side in _ARROWS.values()
+    )
     return Stream(
-        client=Octets(side="client", data=b"".join(draft.octets["client"])),
-        server=Octets(side="server", data=b"".join(draft.octets["server"])),
+        client=client,
+        server=server,
         number=number,
         flow=draft.facts.get("flow"),
         note=draft.note,
         note_line=draft.note_line,
-        numbers=tuple(draft.octet_lines),
     )
 
 

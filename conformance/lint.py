@@ -1,0 +1,480 @@
+"""The loop: recordings x rules -> findings.
+
+Most rules name the fields they are about, so the rules that can matter for a message are found by its set of
+field names; agents send the same few sets over and over, and the answer is remembered per set.
+
+Parsers are judges too: what the recorder refused, and what h11 refuses when the exchange is replayed, becomes a
+finding of the rule those words stand for, unless that rule has seen it already; words no rule stands for are
+`unparsable-message`, unless some other error explains the message.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Literal
+
+from conformance import locate
+from conformance.finding import Finding, Location, Quote
+from conformance.message import (
+    Connection,
+    Evidence,
+    Exchange,
+    Fields,
+    Message,
+    Octets,
+    Refusal,
+    Request,
+    Response,
+    Side,
+    Stream,
+)
+from conformance.recording import Recording
+from conformance.replay import replay, replay_connection
+from conformance.rule import ERROR, NOTE, RULES, Place, Rule, Severity
+
+if TYPE_CHECKING:
+    from conformance.policy import Policy
+
+KEPT_CONNECTIONS = 4096
+"""Connections whose last exchange is remembered, so that memory is bounded; the least used is dropped."""
+
+UNUSED_IGNORE = Rule(
+    name="unused-ignore",
+    topic="lint",
+    severity=NOTE,
+    source=("hoplint",),
+    fix=None,
+    scope="Exchange",
+    evidence=(Evidence.HEADERS,),
+    fields=frozenset(),
+    breaks=(),
+    wants_policy=False,
+    verbatim=False,
+    doc="An inline ignore suppresses nothing.\n\nThe defect is gone or the rule's name is wrong: remove the comment.",
+    check=lambda exchange: iter(()),
+)
+"""Not in the catalogue: it is about hoplint's own comments, not about traffic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suppressed:
+    """A finding that somebody asked not to see."""
+
+    finding: Finding
+    by: Literal["inline", "settings"]
+    reason: str
+
+
+@dataclass(slots=True)
+class Summary:
+    """What was read of one recording."""
+
+    path: str
+    kind: str
+    exchanges: int
+    streams: int
+    error: str | None
+    notes: tuple[str, ...]
+    expected: frozenset[str] | None
+    exercised: frozenset[str]
+
+
+@dataclass(slots=True)
+class Run:
+    """Everything a report needs: it never goes back to a recording."""
+
+    rules: Mapping[str, Rule]
+    """The rules that were selected."""
+    recordings: list[Summary] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    suppressed: list[Suppressed] = field(default_factory=list)
+    edits: Counter[str] = field(default_factory=Counter)
+    """Changes that addons made in flight, by addon, as their journals tell."""
+    failures: list[str] = field(default_factory=list)
+    """What could not be done: unreadable recordings, rules that raised."""
+
+    @property
+    def exercised(self) -> frozenset[str]:
+        """The rules that some evidence could decide."""
+        return frozenset().union(*(summary.exercised for summary in self.recordings))
+
+    def count(self, severity: Severity) -> int:
+        """How many findings are of that severity."""
+        return sum(finding.severity is severity for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to lint, apart from which rules: plain data, so that worker processes can be given it."""
+
+    severities: Mapping[str, Severity] = field(default_factory=dict)
+    per_recording: tuple[tuple[str, frozenset[str]], ...] = ()
+    """(glob, names of rules): what to ignore in the recordings the glob matches."""
+    inline_ignores: bool = True
+
+
+def check(
+    recordings: Iterable[Recording],
+    rules: Mapping[str, Rule],
+    *,
+    policy: Policy | None = None,
+    settings: Settings | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Run:
+    """Lint recordings with these rules; findings come in the order recording, exchange, line, rule.
+
+    ``progress`` is called with the number of exchanges done so far. Without a policy, rules that read one
+    get the built-in defaults. Raises nothing for a bad recording: it is in ``Run.failures``.
+    """
+    settings = settings or Settings()
+    run = Run(rules)
+    for recording in recordings:
+        ignored = {
+            name for glob, names in settings.per_recording if _matches(recording.path, glob) for name in names
+        }
+        linter = Linter(rules, policy, settings, recording.path)
+        for item in recording:
+            linter.take(item)
+            if progress is not None:
+                progress(recording.exchanges)
+        for finding in sorted(linter.findings, key=_order):
+            if finding.rule in ignored:
+                run.suppressed.append(Suppressed(finding, "settings", "[lint.per-recording]"))
+            else:
+                run.findings.append(finding)
+        run.suppressed += linter.suppressed
+        run.edits += linter.edits
+        run.failures += linter.failures
+        if recording.error:
+            run.failures.append(f"{recording.path}: {recording.error}")
+        run.recordings.append(
+            Summary(
+                recording.path,
+                recording.kind,
+                recording.exchanges,
+                recording.streams,
+                recording.error,
+                tuple(recording.notes),
+                recording.expected,
+                frozenset(linter.exercised),
+            )
+        )
+    return run
+
+
+def _matches(path: str, glob: str) -> bool:
+    return fnmatch.fnmatch(path, glob) or PurePath(path).match(glob)
+
+
+_PARTS = ("request", "response", "frame", "connection", "stream")
+
+
+def _order(finding: Finding) -> tuple[int, int, int, int, str]:
+    at = finding.at
+    index = -1 if at.index is None else at.index
+    return (at.exchange or 0, at.stream or 0, _PARTS.index(at.part), index, finding.rule)
+
+
+class _Plan:
+    """Which rules of one scope can matter for a message with certain fields."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.always: list[Rule] = []
+        self.by_field: dict[str, list[Rule]] = {}
+        for rule in rules:
+            if not rule.fields:
+                self.always.append(rule)
+            for name in rule.fields:
+                self.by_field.setdefault(name, []).append(rule)
+        self._known: dict[frozenset[str], tuple[Rule, ...]] = {}
+
+    def for_fields(self, fields: Fields, trailers: Fields) -> tuple[Rule, ...]:
+        names = fields.names | trailers.names if len(trailers) else fields.names
+        relevant = names & self.by_field.keys()
+        known = self._known.get(relevant)
+        if known is None:
+            chosen = {rule.name: rule for name in sorted(relevant) for rule in self.by_field[name]}
+            known = self._known[relevant] = (*self.always, *chosen.values())
+        return known
+
+
+class Linter:
+    """Lints the exchanges and streams of one recording, one after the other."""
+
+    def __init__(
+        self, rules: Mapping[str, Rule], policy: Policy | None, settings: Settings, path: str
+    ) -> None:
+        self.findings: list[Finding] = []
+        self.suppressed: list[Suppressed] = []
+        self.exercised: set[str] = set()
+        self.edits: Counter[str] = Counter()
+        self.failures: list[str] = []
+        self._rules = rules
+        self._policy = policy
+        self._settings = settings
+        self._path = path
+        by_scope: dict[str, list[Rule]] = {}
+        for rule in rules.values():
+            by_scope.setdefault(rule.scope, []).append(rule)
+        scope = by_scope.get
+        self._request = _Plan([*scope("Message", []), *scope("Request", [])])
+        self._response = _Plan([*scope("Message", []), *scope("Response", [])])
+        self._exchange = _Plan(scope("Exchange", []))
+        self._connection = scope("Connection", [])
+        self._frame = scope("Frame", [])
+        self._octets = scope("Octets", [])
+        self._refusal = scope("Refusal", [])
+        self._last: OrderedDict[tuple[Side, str], Exchange] = OrderedDict()
+        self._seen: set[tuple[object, ...]] = set()
+        self._found: list[Finding] = []
+
+    def take(self, item: Exchange | Stream) -> None:
+        """Lint one more item of the recording."""
+        if isinstance(item, Stream):
+            self._take_stream(item)
+        else:
+            self._take_exchange(item, replay(item))
+
+    def _take_exchange(self, exchange: Exchange, judged: tuple[Refusal, ...]) -> None:
+        self._found = []
+        for message in exchange.messages:
+            self._message(exchange, message)
+        for rule in self._exchange.always:
+            self._run(rule, exchange, exchange)
+        if self._exchange.by_field:
+            self._exchange_by_field(exchange)
+        for frame in exchange.frames:
+            for rule in self._frame:
+                self._run(rule, exchange, frame)
+        if self._connection:
+            self._connections(exchange)
+        for refusal in (*exchange.refusals, *judged):
+            self._refused(exchange, refusal)
+        self._exercise(exchange)
+        for edit in exchange.edits:
+            self.edits[edit.addon] += 1
+        self._settle(exchange)
+
+    def _message(self, exchange: Exchange, message: Message) -> None:
+        plan = self._request if isinstance(message, Request) else self._response
+        for rule in plan.for_fields(message.fields, message.trailers):
+            if message.verbatim or not rule.verbatim:
+                self._run(rule, exchange, message)
+
+    def _exchange_by_field(self, exchange: Exchange) -> None:
+        done: set[str] = set()
+        for message in exchange.messages:
+            for rule in self._exchange.for_fields(message.fields, message.trailers):
+                if rule.fields and rule.name not in done:
+                    done.add(rule.name)
+                    self._run(rule, exchange, exchange)
+
+    def _run(self, rule: Rule, exchange: Exchange, subject: object) -> None:
+        try:
+            hits = rule.check(subject, self._policy) if rule.wants_policy else rule.check(subject)
+            for place, why in hits:
+                self._add(rule, exchange, place, why, subject)
+        except Exception as error:  # noqa: BLE001 - a broken rule must not hide what the others find
+            self.failures.append(
+                f"{self._path}#{exchange.number}: internal error in rule {rule.name}: {type(error).__name__}: {error}"
+            )
+
+    def _add(self, rule: Rule, exchange: Exchange, place: Place, why: str, subject: object) -> None:
+        found = locate.in_exchange(self._path, exchange, place, subject)
+        evidence: Literal["octets", "flow", "error", "har"] = "har" if exchange.recorder == "har" else "flow"
+        if isinstance(place, Refusal) and place.source != "h11":
+            evidence = "error"
+        elif found.message is not None and found.message.wire is not None:
+            evidence = "octets"
+        self._found.append(self._finding(rule, exchange, found, why, evidence))
+
+    def _finding(
+        self,
+        rule: Rule,
+        exchange: Exchange | None,
+        found: locate.Found,
+        why: str,
+        evidence: Literal["octets", "flow", "error", "har"],
+    ) -> Finding:
+        request = exchange.request if exchange is not None else None
+        return Finding(
+            rule=rule.name,
+            severity=self._settings.severities.get(rule.name, rule.severity),
+            at=found.at,
+            why=why,
+            origin=found.origin,
+            evidence=evidence,
+            quotes=found.quotes,
+            host=_host(request) if request is not None else "",
+            method=request.method.decode("latin-1") if request is not None else "",
+            path=locate.shown_path(request) if request is not None else "",
+        )
+
+    def _connections(self, exchange: Exchange) -> None:
+        sides: tuple[tuple[Side, str | None], ...] = (
+            ("client", exchange.client_connection),
+            ("server", exchange.server_connection),
+        )
+        bare: Exchange | None = None
+        for side, name in sides:
+            if name is None:
+                continue
+            bare = bare or exchange.bare()
+            key = (side, name)
+            before = self._last.pop(key, None)
+            self._last[key] = bare
+            if len(self._last) > KEPT_CONNECTIONS:
+                self._last.popitem(last=False)
+            if before is not None:
+                pair = Connection(side=side, id=name, before=before, after=bare)
+                for rule in self._connection:
+                    self._run(rule, bare, pair)
+                self._mark(Evidence.CONNECTION, "Connection")
+
+    def _refused(self, exchange: Exchange, refusal: Refusal) -> None:
+        """A parser's refusal is a finding of the rule it stands for, once."""
+        if refusal.origin == "recorder":
+            return
+        errors = {f.rule for f in self._found if f.at.part == refusal.part and f.severity is not NOTE}
+        if refusal.rule is not None:
+            rule = self._rules.get(refusal.rule)
+            message = exchange.request if refusal.part == "request" else exchange.response
+            # Where the head is at hand and the rule reads heads, the rule itself has looked at it.
+            looked = rule is not None and message is not None and Evidence.HEADERS in rule.evidence
+            if rule is not None and refusal.rule not in errors and not (looked and errors):
+                said = f"{refusal.source} refused it: {locate.said(refusal)}"
+                self._add(rule, exchange, refusal, said, refusal)
+        elif not errors and not self._explained(exchange, refusal):
+            for rule in self._refusal:
+                self._run(rule, exchange, refusal)
+
+    def _explained(self, exchange: Exchange, refusal: Refusal) -> bool:
+        """Whether a rule that was not selected knows better why the message was refused."""
+        message = exchange.request if refusal.part == "request" else exchange.response
+        if message is None:
+            return False
+        scopes = ("Message", type(message).__name__)
+        return any(
+            next(iter(rule.check(message)), None) is not None
+            for name, rule in RULES.items()
+            if rule.scope in scopes and rule.severity is ERROR and name not in self._rules and not rule.wants_policy
+        )
+
+    def _take_stream(self, stream: Stream) -> None:
+        judged, client, server = replay_connection(stream)
+        for exchange, refusals in zip(stream.exchanges, judged, strict=True):
+            self._take_exchange(exchange, refusals)
+        self._found = []
+        for octets in (client, server):
+            for rule in self._octets:
+                self._run_octets(rule, stream, octets, octets)
+            for refusal in octets.refusals:
+                named = self._rules.get(refusal.rule) if refusal.rule else None
+                if named is not None and not any(f.rule == named.name for f in self._found):
+                    found = locate.in_stream(self._path, stream, octets, refusal)
+                    why = f"{refusal.source} refused it: {locate.said(refusal)}"
+                    self._found.append(self._finding(named, None, found, why, "octets"))
+                elif refusal.rule is None and not any(f.origin == octets.side for f in self._found):
+                    for rule in self._refusal:
+                        self._run_octets(rule, stream, octets, refusal)
+        if not (client.switched and not client.messages):
+            self._mark(Evidence.OCTETS, "Octets")
+        self._settle(stream)
+
+    def _run_octets(self, rule: Rule, stream: Stream, octets: Octets, subject: object) -> None:
+        try:
+            for place, why in rule.check(subject):
+                found = locate.in_stream(self._path, stream, octets, place)
+                owner = next(
+                    (e for e in stream.exchanges if found.message and any(m is found.message for m in e.messages)),
+                    None,
+                )
+                self._found.append(self._finding(rule, owner, found, why, "octets"))
+        except Exception as error:  # noqa: BLE001 - as in _run
+            self.failures.append(
+                f"{self._path}: stream {stream.number}: internal error in rule {rule.name}: "
+                f"{type(error).__name__}: {error}"
+            )
+
+    def _exercise(self, exchange: Exchange) -> None:
+        shared = exchange.evidence
+        for message in exchange.messages:
+            held = shared
+            if message.body is not None:
+                held |= Evidence.BODY
+            if message.wire is not None:
+                held |= Evidence.OCTETS
+            self._mark(held, "Message", type(message).__name__, verbatim=message.verbatim)
+        held = shared
+        if exchange.response is not None and exchange.response.body is not None:
+            held |= Evidence.BODY
+        if exchange.response is not None or Evidence.ERROR in shared:
+            self._mark(held, "Exchange", "Refusal", "Response" if exchange.response is None else "Exchange")
+        if exchange.frames:
+            self._mark(held, "Frame")
+
+    def _mark(self, held: Evidence, *scopes: str, verbatim: bool = True) -> None:
+        """Note which rules of these scopes can be decided with this evidence."""
+        key = (held, scopes, verbatim)
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        for name, rule in self._rules.items():
+            if (
+                rule.scope in scopes
+                and (verbatim or not rule.verbatim)
+                and any((held & needs) == needs for needs in rule.evidence)
+            ):
+                self.exercised.add(name)
+
+    def _settle(self, item: Exchange | Stream) -> None:
+        """Apply the item's inline ignores to what was found in it."""
+        found, self._found = self._found, []
+        ignores = dict(_ignores(item.note)) if self._settings.inline_ignores and "hoplint:" in item.note else {}
+        used: set[str] = set()
+        for finding in found:
+            if finding.rule in ignores:
+                used.add(finding.rule)
+                self.suppressed.append(Suppressed(finding, "inline", ignores[finding.rule]))
+            else:
+                self.findings.append(finding)
+        for name in sorted(ignores.keys() - used):
+            if name in self._rules or name not in RULES:
+                self.findings.append(_unused(self._path, item, name))
+
+
+def _host(request: Request) -> str:
+    host = request.authority or request.fields.one("host") or b""
+    return host.decode("latin-1").rpartition("@")[2].split(":")[0].lower()
+
+
+_IGNORE = re.compile(r"hoplint:\s*ignore\[([^\]]*)\]([^#]*)")
+
+
+def _ignores(note: str) -> Iterator[tuple[str, str]]:
+    """(rule, reason) of each ``hoplint: ignore[rule-a, rule-b] reason`` in a note."""
+    for found in _IGNORE.finditer(note):
+        for name in found[1].split(","):
+            if name.strip():
+                yield name.strip(), found[2].strip()
+
+
+def _unused(path: str, item: Exchange | Stream, name: str) -> Finding:
+    at = Location(
+        path,
+        item.number if isinstance(item, Exchange) else None,
+        "request" if isinstance(item, Exchange) else "stream",
+        None,
+        None,
+        item.note_line,
+        item.flow,
+        item.number if isinstance(item, Stream) else None,
+    )
+    why = f"nothing here is found by {name!r}: the ignore can go" if name in RULES else f"there is no rule {name!r}"
+    quote = Quote(f"# {item.note}"[: locate.SHOWN], item.note_line, marked=True)
+    return Finding(UNUSED_IGNORE.name, NOTE, at, why, "recorder", "flow", (quote,))

@@ -1,0 +1,207 @@
+"""From what a rule points at to where that is: which part, which line, and the lines a report shows."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from conformance import secret
+from conformance.finding import Location, Part, Quote
+from conformance.message import (
+    Chunk,
+    Connection,
+    Exchange,
+    FieldLine,
+    Frame,
+    Line,
+    Message,
+    Octets,
+    Origin,
+    Refusal,
+    Request,
+    Span,
+    Stream,
+)
+from conformance.rule import Place
+from conformance.transcript import escape
+
+SHOWN = 200
+"""Characters of one line that a report shows."""
+
+
+class Found(NamedTuple):
+    """Where a place is, whose doing, and the lines to show."""
+
+    at: Location
+    origin: Origin
+    quotes: tuple[Quote, ...]
+    message: Message | None
+
+
+def in_exchange(recording: str, exchange: Exchange, place: Place, subject: object = None) -> Found:
+    """Find a place that a rule yielded for this exchange, or for something inside it."""
+    if isinstance(place, Refusal):
+        return _refused(recording, exchange, place)
+    if isinstance(place, Frame):
+        return _frame(recording, exchange, place)
+    if isinstance(place, Connection):
+        place = place.after
+    if isinstance(place, Exchange):
+        place = place.request
+    if isinstance(place, Message):
+        arrow = _arrow(place)
+        line = place.numbers[0] if place.numbers else None
+        at = Location(recording, exchange.number, _part(place), None, None, line, exchange.flow)
+        quotes = (Quote(_cut(f"{arrow} {escape(secret.mask_text(place.start_line))}"), line, marked=True),)
+        return Found(at, _origin(place), quotes, place)
+    if isinstance(place, FieldLine):
+        messages = [subject] if isinstance(subject, Message) else list(exchange.messages)
+        for message in messages:
+            for index, line in enumerate(_all_lines(message)):
+                if line is place:
+                    return _field(recording, exchange, message, index, place)
+    if isinstance(place, Span | Line | Chunk) and isinstance(subject, Message):
+        at = Location(recording, exchange.number, _part(subject), None, None, None, exchange.flow)
+        text = f"{_arrow(subject)} {escape(secret.mask_text(subject.start_line))}"
+        quotes = [Quote(_cut(text), None)]
+        if isinstance(place, Line | Chunk):
+            physical = place if isinstance(place, Line) else place.header
+            quotes.append(Quote(_cut(f"{_arrow(subject)} {_physical(physical.text + physical.ending)}"), None, marked=True))
+        return Found(at, _origin(subject), tuple(quotes), subject)
+    # A rule that points outside of what it was given is a mistake in the rule, and shall show in its tests.
+    raise LookupError(f"{place!r} is not part of exchange {exchange.number}")
+
+
+def in_stream(recording: str, stream: Stream, octets: Octets, place: Place) -> Found:
+    """Find a place that a rule yielded for one side of a connection recorded as octets."""
+    if isinstance(place, Octets):
+        place = Span(0, 0)
+    if isinstance(place, Refusal):
+        place = Span(octets.rest, octets.rest)
+    if isinstance(place, Chunk):
+        place = place.header
+    span = place.span if isinstance(place, Line) else place
+    exchange = number = None
+    if not isinstance(span, Span):
+        for candidate in stream.exchanges:
+            if isinstance(place, Exchange | Message | FieldLine) and _belongs(place, candidate):
+                return in_exchange(recording, candidate, place)
+        raise LookupError(f"{place!r} is not part of stream {stream.number}")
+    owner = next(
+        (m for m in octets.messages if m.wire and m.wire.span.start <= span.start < m.wire.span.stop), None
+    )
+    for candidate in stream.exchanges:
+        if owner is not None and any(message is owner for message in candidate.messages):
+            exchange = candidate
+    if octets.numbers:
+        starts = [start for start, _ in octets.numbers]
+        number = octets.numbers[max(0, bisect_right(starts, span.start) - 1)][1]
+    at = Location(
+        recording, exchange and exchange.number, "stream", span.start, None, number, stream.flow, stream.number
+    )
+    arrow = ">>" if octets.side == "client" else "<<"
+    quotes = tuple(
+        Quote(_cut(f"{arrow} {_physical(text)}"), number if marked else None, marked)
+        for text, marked in _lines_around(octets, span, owner)
+    )
+    return Found(at, octets.side, quotes, owner)
+
+
+def shown_path(request: Request) -> str:
+    """The path of a request as a report may print it."""
+    return _cut(escape(secret.mask_text(request.path)))
+
+
+def said(refusal: Refusal) -> str:
+    """A parser's words as a report may print them."""
+    return _cut(escape(secret.mask_text(refusal.text.encode("utf-8", "surrogateescape"))))
+
+
+def _belongs(place: Exchange | Message | FieldLine, exchange: Exchange) -> bool:
+    if isinstance(place, FieldLine):
+        return any(line is place for message in exchange.messages for line in _all_lines(message))
+    return place is exchange or any(message is place for message in exchange.messages)
+
+
+def _lines_around(octets: Octets, span: Span, owner: Message | None) -> Iterator[tuple[bytes, bool]]:
+    """The start line of the message, then the physical line the span begins in."""
+    data = octets.data
+    start = data.rfind(b"\n", 0, span.start) + 1
+    stop = data.find(b"\n", max(span.start, span.stop - 1))
+    stop = min(len(data) if stop < 0 else stop + 1, start + 2 * SHOWN)
+    if owner is not None and owner.wire is not None and owner.wire.lines:
+        head = owner.wire.lines[0]
+        if head.start != start:
+            yield head.text + head.ending, False
+    yield data[start:stop], True
+
+
+def _field(recording: str, exchange: Exchange, message: Message, index: int, place: FieldLine) -> Found:
+    numbers = message.numbers[1:]
+    number = numbers[index] if index < len(numbers) else None
+    at = Location(
+        recording, exchange.number, _part(message), index, escape(place.name), number, exchange.flow
+    )
+    arrow = _arrow(message)
+    quotes = [
+        Quote(
+            _cut(f"{arrow} {escape(secret.mask_text(message.start_line))}"),
+            message.numbers[0] if message.numbers else None,
+        )
+    ]
+    for position, line in enumerate(_all_lines(message)):
+        if line.key == place.key:
+            text = f"{arrow} {escape(line.name)}: {escape(secret.mask_value(line.name, line.value))}"
+            marked = line is place
+            quotes.append(Quote(_cut(text), numbers[position] if position < len(numbers) else None, marked))
+    return Found(at, _origin(message), tuple(quotes), message)
+
+
+def _frame(recording: str, exchange: Exchange, frame: Frame) -> Found:
+    index = next(i for i, known in enumerate(exchange.frames) if known is frame)
+    line = frame.number or None
+    at = Location(recording, exchange.number, "frame", index, None, line, exchange.flow)
+    arrow = ">" if frame.sender == "client" else "<"
+    code = "" if frame.code is None else f" {frame.code}"
+    content = escape(secret.mask_text(frame.content[: 2 * SHOWN]))
+    quote = Quote(_cut(f"{arrow} {frame.opcode}{code} {content}".rstrip()), line, marked=True)
+    return Found(at, frame.sender, (quote,), None)
+
+
+def _refused(recording: str, exchange: Exchange, refusal: Refusal) -> Found:
+    message = exchange.request if refusal.part == "request" else exchange.response
+    line = message.numbers[0] if message is not None and message.numbers else None
+    at = Location(recording, exchange.number, refusal.part, None, None, line, exchange.flow)
+    quotes = []
+    if message is not None:
+        quotes.append(Quote(_cut(f"{_arrow(message)} {escape(secret.mask_text(message.start_line))}"), line))
+    quotes.append(Quote(_cut(f"@ {refusal.source}: {said(refusal)}"), None, marked=True))
+    return Found(at, refusal.origin, tuple(quotes), message)
+
+
+def _all_lines(message: Message) -> Iterator[FieldLine]:
+    yield from message.fields
+    yield from message.trailers
+
+
+def _part(message: Message) -> Part:
+    return "request" if isinstance(message, Request) else "response"
+
+
+def _origin(message: Message) -> Origin:
+    return "client" if isinstance(message, Request) else "server"
+
+
+def _arrow(message: Message) -> str:
+    return ">" if isinstance(message, Request) else "<"
+
+
+def _physical(octets: bytes) -> str:
+    name, colon, value = octets.partition(b":")
+    masked = name + colon + secret.mask_value(name, value) if colon else octets
+    return escape(secret.mask_text(masked))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"

@@ -1,0 +1,52 @@
+"""Every rule's docstring is its test: each Bad fires exactly its rule, each Good is silent under all rules."""
+
+import pytest
+
+from conformance import recording
+from conformance.lint import Linter, Settings
+from conformance.rule import NOTE, Rule, load
+
+RULES = load()
+
+
+def findings(text: str) -> dict[str, list[str]]:
+    """Rule name -> reasons, for a transcript under all rules."""
+    linter = Linter(RULES, None, Settings(), "example")
+    for item in recording.parse(text):
+        linter.take(item)
+    assert not linter.failures, linter.failures
+    found: dict[str, list[str]] = {}
+    for finding in linter.findings:
+        found.setdefault(finding.rule, []).append(finding.why)
+    return found
+
+
+def _cases(bad: bool) -> list[object]:
+    return [
+        pytest.param(rule, example, id=f"{rule.name}-{number}")
+        for rule in RULES.values()
+        for number, example in enumerate(rule.examples)
+        if example.bad is bad
+    ]
+
+
+@pytest.mark.parametrize(("rule", "example"), _cases(bad=True))
+def test_bad_fires_exactly_its_rule(rule: Rule, example) -> None:
+    found = findings(example.text)
+    # Notes are advice on top; an example need not be free of them.
+    defects = {name for name in found if RULES[name].severity is not NOTE or name == rule.name}
+    assert defects == {rule.name, *example.also}, found
+
+
+@pytest.mark.parametrize(("rule", "example"), _cases(bad=False))
+def test_good_is_silent(rule: Rule, example) -> None:
+    assert not findings(example.text)
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_manual_is_complete(rule: Rule) -> None:
+    assert [example.bad for example in rule.examples].count(True) >= 1
+    assert [example.bad for example in rule.examples].count(False) >= 1
+    assert rule.summary.endswith(".")
+    assert len(rule.prose) > 80
+    assert "> " in rule.prose or not any(source.startswith("RFC") for source in rule.source), "quote the norm"

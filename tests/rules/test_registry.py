@@ -1,0 +1,39 @@
+"""The registry against the catalogue that was agreed on: names, topics, severities, sources, fixes, evidence."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from conformance.rule import Rule, load
+
+RULES = load()
+CATALOGUE = {entry["name"]: entry for entry in json.loads(Path(__file__).parents[1].joinpath("catalogue.json").read_text())}
+TOPICS = sorted({rule.topic for rule in RULES.values()})
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_rule_is_as_the_catalogue_says(rule: Rule) -> None:
+    entry = CATALOGUE[rule.name]
+    assert {
+        "topic": rule.topic,
+        "severity": str(rule.severity),
+        "source": list(rule.source),
+        "fix": rule.fix,
+        "summary": rule.summary,
+    } == {key: entry[key] for key in ("topic", "severity", "source", "fix", "summary")}
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_evidence_is_as_the_catalogue_says(rule: Rule) -> None:
+    def words(evidence: str) -> set[frozenset[str]]:
+        return {frozenset(word.strip() for word in part.split("+")) for part in evidence.split("|")}
+
+    said = {frozenset(str(bit.name).lower() for bit in needs) for needs in rule.evidence}
+    assert said == words(CATALOGUE[rule.name]["evidence"])
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_topic_is_complete_up_to_tier_2(topic: str) -> None:
+    wanted = {name for name, entry in CATALOGUE.items() if entry["topic"] == topic and entry["tier"] <= 2}
+    assert wanted <= {name for name, rule in RULES.items() if rule.topic == topic}
