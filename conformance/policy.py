@@ -1,0 +1,432 @@
+"""What a hop wants, as data: the settings of hoplint.toml, its profiles, and how they are read.
+
+A settings file is ``hoplint.toml``, or ``[tool.hoplint]`` in ``pyproject.toml``: the nearest one upwards from
+where the work starts. A profile is a TOML document of the same shape in ``conformance/profiles/``; it lies under
+the file, and the command line over both. No code branches on the name of a profile.
+
+Every table forbids keys it does not know. The description of a field is its manual: it is what
+``hoplint config --schema``, ``mitmdump --options`` and ``addons/README.md`` say.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from conformance.grammar import TOKEN
+from conformance.known import REPEATABLE
+from conformance.rule import Severity
+
+PROFILES = Path(__file__).parent / "profiles"
+
+
+class PolicyError(ValueError):
+    """Settings that cannot be used; one line that names the file, the key and what is wrong."""
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
+
+
+class Table(BaseModel):
+    """One TOML table. Keys are written in kebab case; Python code may use the attribute names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=_kebab, populate_by_name=True)
+
+
+_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+", re.DOTALL)
+
+
+def _reference(value: str) -> str:
+    if not _REFERENCE.fullmatch(value):
+        # Never echoed: what stands here is probably the credential itself.
+        raise ValueError("a secret is never written down: name where it is, env:NAME or file:PATH")
+    return value
+
+
+Secret = Annotated[
+    str,
+    AfterValidator(_reference),
+    Field(json_schema_extra={"pattern": "^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"}),
+]
+"""Where a credential is kept: ``env:NAME`` or ``file:PATH``. ``reveal`` reads it."""
+
+
+def reveal(reference: str) -> bytes:
+    """The credential that a ``Secret`` names, without white space around it.
+
+    Raises PolicyError where it is missing, empty, or could not stand in a field value (RFC 9110 §5.5); the text
+    names the place and never holds the credential.
+    """
+    kind, _, place = reference.partition(":")
+    if kind == "env":
+        found = (
+            os.environb.get(place.encode())
+            if os.supports_bytes_environ
+            else os.environ.get(place, "").encode()
+        )
+        if found is None:
+            raise PolicyError(f"{reference}: there is no such environment variable")
+    else:
+        try:
+            found = Path(place).expanduser().read_bytes()
+        except OSError as problem:
+            raise PolicyError(f"{reference}: {problem.strerror}") from None
+    credential = found.strip()
+    if not credential:
+        raise PolicyError(f"{reference}: it is empty")
+    if any(octet < 0x20 or octet >= 0x7F for octet in credential):
+        raise PolicyError(f"{reference}: it holds control characters or more than one line")
+    return credential
+
+
+def _field_name(name: str) -> str:
+    if not TOKEN.fullmatch(name.encode()):
+        raise ValueError(f"{name!r} is not a field name")
+    return name.lower()
+
+
+def _once(name: str) -> str:
+    if name in REPEATABLE:
+        raise ValueError(f"{name} may stand on several lines (RFC 9110 §5.3)")
+    return name
+
+
+FieldName = Annotated[str, AfterValidator(_field_name)]
+"""A header's name; compared in lower case."""
+
+OnceName = Annotated[FieldName, AfterValidator(_once)]
+"""A header's name, of a header that is no list."""
+
+
+class DedupeHeaders(Table):
+    """Addon dedupe-headers: one line for each header that may appear once."""
+
+    once: tuple[OnceName, ...] = Field(
+        # Where the conversation, the deployment or the API's version is named: routers read the first line,
+        # other hops the last, and a joined value is none at all.
+        default=(
+            "x-smg-routing-key",
+            "x-litellm-session-id",
+            "x-litellm-trace-id",
+            "x-claude-code-session-id",
+            "session-id",
+            "session_id",
+            "thread-id",
+            "conversation_id",
+            "x-codex-session-id",
+            "x-codex-conversation-id",
+            "x-conversation-id",
+            "x-session-id",
+            "x-parent-session-id",
+            "x-session-affinity",
+            "x-session-token",
+            "x-opencode-session",
+            "x-bf-session-id",
+            "x-dynamo-session-id",
+            "anthropic-version",
+            "api-version",
+        ),
+        description="Headers that may appear only once, beside those that the standards know.",
+    )
+    keep_last: tuple[OnceName, ...] = Field(
+        # uvicorn writes its own Date in front of the one that the application copied from its upstream.
+        default=("date",),
+        description="Headers whose last line is kept, being the origin's; of all others the first line is kept.",
+    )
+    leave: tuple[FieldName, ...] = Field(
+        default=(),
+        description="Headers that are never touched. Lines of Host, Authorization and API keys that differ "
+        "from each other are left alone in any case.",
+    )
+
+
+class StreamEvents(Table):
+    """Addon stream-events: event streams pass through unbuffered and are recorded all the same."""
+
+    content_types: tuple[str, ...] = Field(
+        default=(
+            "text/event-stream",
+            "application/x-ndjson",
+            "application/jsonl",
+            "application/stream+json",
+            "application/vnd.amazon.eventstream",
+        ),
+        description="Media types of responses that are passed on piece by piece.",
+    )
+    keep: int = Field(
+        default=64 * 2**20,
+        ge=0,
+        description="Octets of a stream that are kept for the recording; what is beyond is passed on, not recorded.",
+    )
+
+
+class Suite(Table):
+    """Addon suite: which addons run, and beside what."""
+
+    without: tuple[str, ...] = Field(default=(), description="Addons of the suite that do not run.")
+    tolerate: tuple[str, ...] = Field(
+        default=(),
+        description="Options of mitmproxy that the suite refuses to run beside and shall not: modify_headers, "
+        "stickyauth, stream_large_bodies, upstream_auth.",
+    )
+
+
+class Policy(Table):
+    """What the traffic shall look like: one table for each addon or topic.
+
+    To add one: a class above, a line here. Its fields become options of mitmproxy by themselves.
+    """
+
+    dedupe_headers: DedupeHeaders = Field(
+        default=DedupeHeaders(), description="Headers that may appear once."
+    )
+    stream_events: StreamEvents = Field(default=StreamEvents(), description="Event streams.")
+    suite: Suite = Field(default=Suite(), description="The addons as a whole.")
+
+
+class LintSettings(Table):
+    """How ``hoplint check`` lints."""
+
+    select: tuple[str, ...] | None = Field(
+        default=None, description="Run only these: rules, topics, rfcNNNN or ALL. Not given: all but notes."
+    )
+    extend_select: tuple[str, ...] = Field(default=(), description="Run these too.")
+    ignore: tuple[str, ...] = Field(default=(), description="Do not run these.")
+    severity: dict[str, Severity] = Field(
+        default={}, description="The severity of single rules: error, warning, note."
+    )
+    fail_on: Literal["error", "warning", "note", "never"] = Field(
+        default="error", description="The least severity that makes the exit code 1."
+    )
+    exclude: tuple[str, ...] = Field(default=(), description="Globs of recordings that are not read.")
+    per_recording: dict[str, tuple[str, ...]] = Field(
+        default={}, description="What to ignore in the recordings that a glob matches."
+    )
+
+
+class Settings(Table):
+    """A whole settings file."""
+
+    profile: str | None = Field(default=None, description="The profile that lies under this file.")
+    lint: LintSettings = Field(default=LintSettings(), description="How `hoplint check` lints.")
+    policy: Policy = Field(default=Policy(), description="What the traffic shall look like.")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings in force."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+    """Dotted key -> where its value came from: the file's path, ``profile NAME``, ``command line``, ``default``."""
+    path: Path | None = None
+    """The settings file that was read."""
+
+
+def profiles() -> dict[str, Path]:
+    """The profiles there are, by name."""
+    return {found.stem: found for found in sorted(PROFILES.glob("*.toml"))}
+
+
+def load(
+    start: Path | None = None,
+    config: Path | None = None,
+    isolated: bool = False,
+    profile: str | None = None,
+) -> Loaded:
+    """The settings in force for work that starts in the folder ``start`` (default: the current one).
+
+    ``config`` names the settings file instead of looking for it, ``isolated`` reads none, ``profile`` overrides
+    the one the file names. Raises PolicyError.
+    """
+    start = (start or Path.cwd()).absolute()
+    path, document = None, {}
+    if config is not None:
+        path, document = config, _section(config, _toml(config))
+    elif not isolated:
+        path, document = _nearest(start)
+    shown = "" if path is None else _shown(path, start)
+    if path is not None:
+        _validated(document, shown)
+    name, said = (profile, "command line") if profile is not None else (document.get("profile"), shown)
+    layers: list[tuple[str, dict[str, Any]]] = []
+    if name is not None:
+        layers.append((f"profile {name}", _profile(name, said)))
+    layers.append((shown, document))
+    if profile is not None:
+        layers.append(("command line", {"profile": profile}))
+    merged: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for source, layer in layers:
+        _lay_over(merged, layer, source, Settings, sources)
+    settings = Settings.model_validate(merged)
+    return Loaded(settings, {key: sources.get(key, "default") for key, _ in _leaves(settings)}, path)
+
+
+def _nearest(start: Path) -> tuple[Path | None, dict[str, Any]]:
+    for folder in (start, *start.parents):
+        path = folder / "hoplint.toml"
+        if path.is_file():
+            return path, _toml(path)
+        path = folder / "pyproject.toml"
+        if path.is_file() and (section := _section(path, _toml(path), required=False)) is not None:
+            return path, section
+    return None, {}
+
+
+def _section(path: Path, document: dict[str, Any], *, required: bool = True) -> dict[str, Any] | None:
+    """``[tool.hoplint]`` of a pyproject.toml; any other file is nothing but settings."""
+    if path.name != "pyproject.toml":
+        return document
+    tools = document.get("tool")
+    section = tools.get("hoplint") if isinstance(tools, dict) else None
+    if section is None:
+        if required:
+            raise PolicyError(f"{path}: it has no [tool.hoplint]")
+        return None
+    if not isinstance(section, dict):
+        raise PolicyError(f"{path}: tool.hoplint: should be a table")
+    return section
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as problem:
+        raise PolicyError(f"{path}: {problem.strerror}") from None
+    except UnicodeDecodeError as problem:
+        raise PolicyError(f"{path}: is not UTF-8 (octet {problem.start})") from None
+    except tomllib.TOMLDecodeError as problem:  # says line and column
+        raise PolicyError(f"{path}: is not TOML: {problem}") from None
+
+
+def _profile(name: object, said: str) -> dict[str, Any]:
+    known = profiles()
+    if not isinstance(name, str) or name not in known:
+        raise PolicyError(f"{said}: profile: there is no profile {name!r}{_nearest_names(str(name), known)}")
+    document = _toml(known[name])
+    if "profile" in document:
+        raise PolicyError(f"profile {name}: profile: a profile cannot lie on another")
+    _validated(document, f"profile {name}")
+    return document
+
+
+def _shown(path: Path, start: Path) -> str:
+    near = path.absolute().is_relative_to(start)
+    return str(path.absolute().relative_to(start)) if near else str(path)
+
+
+def _nearest_names(name: str, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(name.lower(), list(known), n=2, cutoff=0.5)
+    return f"; did you mean {' or '.join(near)}?" if near else f" (there are: {', '.join(known)})"
+
+
+def _tables(model: type[BaseModel]) -> dict[str, type[BaseModel] | None]:
+    """Key -> the model of the table under it; None where the key holds a value."""
+    found: dict[str, type[BaseModel] | None] = {}
+    for name, info in model.model_fields.items():
+        under = info.annotation
+        found[info.alias or name] = (
+            under if isinstance(under, type) and issubclass(under, BaseModel) else None
+        )
+    return found
+
+
+def _validated(document: dict[str, Any], source: str) -> None:
+    """Raises PolicyError unless the document can be used by itself."""
+    _refuse_unknown_keys(document, Settings, source, "")
+    try:
+        Settings.model_validate(document)
+    except ValidationError as error:
+        raise PolicyError(f"{source}: {problem(error)}") from None
+
+
+def _refuse_unknown_keys(document: dict[str, Any], model: type[BaseModel], source: str, prefix: str) -> None:
+    # Not left to pydantic: it would take attribute names for keys, and cannot say which key was meant.
+    known = _tables(model)
+    for key, value in document.items():
+        if key not in known:
+            raise PolicyError(f"{source}: {prefix}{key}: there is no such key{_nearest_names(key, known)}")
+        under = known[key]
+        if under is not None and isinstance(value, dict):
+            _refuse_unknown_keys(value, under, source, f"{prefix}{key}.")
+
+
+_IN_TOML = {
+    "tuple_type": "should be a list",
+    "dict_type": "should be a table",
+    "model_type": "should be a table",
+    "string_type": "should be a string",
+}
+
+
+def problem(error: ValidationError) -> str:
+    """What pydantic found, in one line: the dotted key and what is wrong with it. Never the value."""
+    first, *more = error.errors(include_url=False, include_input=False)
+    key = ".".join(str(part) for part in first["loc"])
+    what = _IN_TOML.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+    what = what[:1].lower() + what[1:]
+    rest = f" (and {len(more)} more)" if more else ""
+    return f"{key}: {what}{rest}" if key else f"{what}{rest}"
+
+
+def _lay_over(
+    merged: dict[str, Any],
+    layer: Mapping[str, Any],
+    source: str,
+    model: type[BaseModel],
+    sources: dict[str, str],
+    prefix: str = "",
+) -> None:
+    """Tables are merged key by key; a list or a value replaces the one below."""
+    known = _tables(model)
+    for key, value in layer.items():
+        under = known.get(key)
+        if under is not None:
+            _lay_over(merged.setdefault(key, {}), value, source, under, sources, f"{prefix}{key}.")
+            continue
+        merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
+        sources[f"{prefix}{key}"] = source
+
+
+def _leaves(table: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, info in type(table).model_fields.items():
+        value, key = getattr(table, name), f"{prefix}{info.alias or name}"
+        if isinstance(value, BaseModel):
+            yield from _leaves(value, f"{key}.")
+        else:
+            yield key, value
+
+
+def rows(loaded: Loaded) -> list[tuple[str, str, str]]:
+    """(dotted key, value as TOML writes it, where it came from) of every setting; for ``hoplint config``."""
+    return [(key, _as_toml(value), loaded.sources[key]) for key, value in _leaves(loaded.settings)]
+
+
+def _as_toml(value: Any) -> str:
+    if value is None:
+        return '""'
+    if isinstance(value, Mapping):
+        inner = ", ".join(
+            f"{json.dumps(key, ensure_ascii=False)} = {_as_toml(item)}" for key, item in value.items()
+        )
+        return f"{{ {inner} }}" if inner else "{}"
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(map(_as_toml, value))}]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of hoplint.toml."""
+    schema = Settings.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "hoplint.toml"}
