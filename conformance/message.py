@@ -74,7 +74,7 @@ class Fields:
     ([b'1.1 a', b'1.1 b'], True, None)
     """
 
-    __slots__ = ("_block", "_by_name", "_lines", "_names")
+    __slots__ = ("_block", "_by_name", "_lines", "_names", "_names_block")
 
     def __init__(self, lines: Iterable[tuple[bytes, bytes]] = ()) -> None:
         make = FieldLine._make
@@ -82,6 +82,7 @@ class Fields:
         self._by_name: dict[str, tuple[FieldLine, ...]] | None = None
         self._names: frozenset[str] | None = None
         self._block: bytes | None = None
+        self._names_block: bytes | None = None
 
     def _index(self) -> dict[str, tuple[FieldLine, ...]]:
         index = self._by_name
@@ -127,6 +128,13 @@ class Fields:
             self._block = b"\n".join([line[1] for line in self._lines])
         return self._block
 
+    @property
+    def names_block(self) -> bytes:
+        """Every name as it is written, joined by line feeds; for the same purpose."""
+        if self._names_block is None:
+            self._names_block = b"\n".join([line[0] for line in self._lines])
+        return self._names_block
+
     def lines(self, name: str) -> tuple[FieldLine, ...]:
         """The lines of that (lower-case) name, in order; empty if there is none."""
         return self._index().get(name, _NONE)
@@ -140,7 +148,7 @@ class Fields:
         for line in self.lines(name):
             value = line.value
             # Almost no value holds a quote; the plain split is five times faster.
-            parts = _split_quoted(value) if b'"' in value or b"(" in value else value.split(b",")
+            parts = split_members(value) if b'"' in value or b"(" in value else value.split(b",")
             members.extend(part for part in (part.strip(b" \t") for part in parts) if part)
         return members
 
@@ -150,7 +158,8 @@ class Fields:
         return lines[0].value if len(lines) == 1 else None
 
 
-def _split_quoted(value: bytes) -> list[bytes]:
+def split_members(value: bytes) -> list[bytes]:
+    """One line of a list field at its commas, empty members and whitespace kept; see ``Fields.values``."""
     parts: list[bytes] = []
     start = depth = 0
     quoted = escaped = False
