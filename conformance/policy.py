@@ -1,8 +1,8 @@
 """What a hop wants, as data: the settings of hoplint.toml, its profiles, and how they are read.
 
-A settings file is ``hoplint.toml``, or ``[tool.hoplint]`` in ``pyproject.toml``: the nearest one upwards from
-where the work starts. A profile is a TOML document of the same shape in ``conformance/profiles/``; it lies under
-the file, and the command line over both. No code branches on the name of a profile.
+A settings file is ``hoplint.toml``, or ``[tool.hoplint]`` in ``pyproject.toml``: the nearest one upwards
+from where the work starts. A profile is a TOML document of the same shape in ``conformance/profiles/``; it
+lies under the file, and the command line over both. No code branches on the name of a profile.
 
 Every table forbids keys it does not know. The description of a field is its manual: it is what
 ``hoplint config --schema``, ``mitmdump --options`` and ``addons/README.md`` say.
@@ -64,18 +64,14 @@ Secret = Annotated[
 def reveal(reference: str) -> bytes:
     """The credential that a ``Secret`` names, without white space around it.
 
-    Raises PolicyError where it is missing, empty, or could not stand in a field value (RFC 9110 §5.5); the text
-    names the place and never holds the credential.
+    Raises PolicyError where it is missing, empty, or could not stand in a field value (RFC 9110 §5.5); the
+    text names the place and never holds the credential.
     """
     kind, _, place = reference.partition(":")
     if kind == "env":
-        found = (
-            os.environb.get(place.encode())
-            if os.supports_bytes_environ
-            else os.environ.get(place, "").encode()
-        )
-        if found is None:
+        if place not in os.environ:
             raise PolicyError(f"{reference}: there is no such environment variable")
+        found = os.environ[place].encode(errors="surrogateescape")
     else:
         try:
             found = Path(place).expanduser().read_bytes()
@@ -141,7 +137,7 @@ class DedupeHeaders(Table):
     keep_last: tuple[OnceName, ...] = Field(
         # uvicorn writes its own Date in front of the one that the application copied from its upstream.
         default=("date",),
-        description="Headers whose last line is kept, being the origin's; of all others the first line is kept.",
+        description="Headers whose last line is kept, being the origin's; of all others the first is.",
     )
     leave: tuple[FieldName, ...] = Field(
         default=(),
@@ -166,7 +162,7 @@ class StreamEvents(Table):
     keep: int = Field(
         default=64 * 2**20,
         ge=0,
-        description="Octets of a stream that are kept for the recording; what is beyond is passed on, not recorded.",
+        description="Octets of a stream that are kept for the recording; what is beyond is only passed on.",
     )
 
 
@@ -176,7 +172,7 @@ class Suite(Table):
     without: tuple[str, ...] = Field(default=(), description="Addons of the suite that do not run.")
     tolerate: tuple[str, ...] = Field(
         default=(),
-        description="Options of mitmproxy that the suite refuses to run beside and shall not: modify_headers, "
+        description="Options of mitmproxy that the suite shall run beside all the same: modify_headers, "
         "stickyauth, stream_large_bodies, upstream_auth.",
     )
 
@@ -192,6 +188,13 @@ class Policy(Table):
     )
     stream_events: StreamEvents = Field(default=StreamEvents(), description="Event streams.")
     suite: Suite = Field(default=Suite(), description="The addons as a whole.")
+
+
+def slice_model(name: str) -> type[Table] | None:
+    """The model of one table of the policy, by its attribute's name."""
+    info = Policy.model_fields.get(name)
+    model = None if info is None else info.annotation
+    return model if isinstance(model, type) and issubclass(model, Table) else None
 
 
 class LintSettings(Table):
@@ -228,7 +231,7 @@ class Loaded:
 
     settings: Settings
     sources: Mapping[str, str]
-    """Dotted key -> where its value came from: the file's path, ``profile NAME``, ``command line``, ``default``."""
+    """Dotted key -> where its value came from: a file, ``profile NAME``, ``command line`` or ``default``."""
     path: Path | None = None
     """The settings file that was read."""
 
@@ -246,13 +249,17 @@ def load(
 ) -> Loaded:
     """The settings in force for work that starts in the folder ``start`` (default: the current one).
 
-    ``config`` names the settings file instead of looking for it, ``isolated`` reads none, ``profile`` overrides
-    the one the file names. Raises PolicyError.
+    ``config`` names the settings file instead of looking for it, ``isolated`` reads none, ``profile``
+    overrides the one the file names. Raises PolicyError.
     """
     start = (start or Path.cwd()).absolute()
-    path, document = None, {}
+    path: Path | None = None
+    document: dict[str, Any] = {}
     if config is not None:
-        path, document = config, _section(config, _toml(config))
+        path, found = config, _section(config)
+        if found is None:
+            raise PolicyError(f"{config}: it has no [tool.hoplint]")
+        document = found
     elif not isolated:
         path, document = _nearest(start)
     shown = "" if path is None else _shown(path, start)
@@ -275,26 +282,21 @@ def load(
 
 def _nearest(start: Path) -> tuple[Path | None, dict[str, Any]]:
     for folder in (start, *start.parents):
-        path = folder / "hoplint.toml"
-        if path.is_file():
-            return path, _toml(path)
-        path = folder / "pyproject.toml"
-        if path.is_file() and (section := _section(path, _toml(path), required=False)) is not None:
-            return path, section
+        for name in ("hoplint.toml", "pyproject.toml"):
+            path = folder / name
+            if path.is_file() and (section := _section(path)) is not None:
+                return path, section
     return None, {}
 
 
-def _section(path: Path, document: dict[str, Any], *, required: bool = True) -> dict[str, Any] | None:
-    """``[tool.hoplint]`` of a pyproject.toml; any other file is nothing but settings."""
+def _section(path: Path) -> dict[str, Any] | None:
+    """``[tool.hoplint]`` of a pyproject.toml, if there is one; any other file is nothing but settings."""
+    document = _toml(path)
     if path.name != "pyproject.toml":
         return document
     tools = document.get("tool")
     section = tools.get("hoplint") if isinstance(tools, dict) else None
-    if section is None:
-        if required:
-            raise PolicyError(f"{path}: it has no [tool.hoplint]")
-        return None
-    if not isinstance(section, dict):
+    if section is not None and not isinstance(section, dict):
         raise PolicyError(f"{path}: tool.hoplint: should be a table")
     return section
 
@@ -415,11 +417,9 @@ def rows(loaded: Loaded) -> list[tuple[str, str, str]]:
 
 def _as_toml(value: Any) -> str:
     if value is None:
-        return '""'
+        return "(not set)"
     if isinstance(value, Mapping):
-        inner = ", ".join(
-            f"{json.dumps(key, ensure_ascii=False)} = {_as_toml(item)}" for key, item in value.items()
-        )
+        inner = ", ".join(f"{json.dumps(key)} = {_as_toml(item)}" for key, item in value.items())
         return f"{{ {inner} }}" if inner else "{}"
     if isinstance(value, (tuple, list)):
         return f"[{', '.join(map(_as_toml, value))}]"
