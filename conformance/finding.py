@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from conformance.message import Origin
-from conformance.rule import Severity
+from conformance.rule import OWN_RULES, Rule, Severity
 
 type Part = Literal["request", "response", "frame", "connection", "stream"]
 
@@ -62,6 +64,11 @@ class Finding:
     path: str = ""
 
     @property
+    def alike(self) -> str:
+        """Equal for findings of one rule that say the same about the same field, ids and numbers apart."""
+        return f"{self.at.part} {(self.at.field or '').lower()} {_fold(self.why)}"
+
+    @property
     def fingerprint(self) -> str:
         """16 hex digits that stay the same when the run is recorded again.
 
@@ -78,6 +85,69 @@ class Finding:
             _fold(self.why),
         )
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Suppressed:
+    """A finding that somebody asked not to see."""
+
+    finding: Finding
+    by: Literal["inline", "settings"]
+    reason: str
+
+
+@dataclass(slots=True)
+class Summary:
+    """What was read of one recording."""
+
+    path: str
+    kind: str
+    exchanges: int
+    streams: int
+    error: str | None
+    notes: tuple[str, ...]
+    expected: frozenset[str] | None
+    exercised: frozenset[str]
+
+
+@dataclass(slots=True)
+class Run:
+    """Everything a report needs: it never goes back to a recording."""
+
+    rules: Mapping[str, Rule]
+    """The rules that were selected."""
+    recordings: list[Summary] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    suppressed: list[Suppressed] = field(default_factory=list)
+    edits: Counter[str] = field(default_factory=Counter)
+    """Changes that addons made in flight, by addon, as their journals tell."""
+    failures: list[str] = field(default_factory=list)
+    """What could not be done: unreadable recordings, rules that raised."""
+
+    def rule(self, name: str) -> Rule:
+        """The rule a finding names."""
+        return self.rules.get(name) or OWN_RULES[name]
+
+    @property
+    def exercised(self) -> frozenset[str]:
+        """The rules that some evidence could decide."""
+        return frozenset().union(*(summary.exercised for summary in self.recordings))
+
+    def count(self, severity: Severity) -> int:
+        """How many findings are of that severity."""
+        return sum(finding.severity is severity for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a report for people is to look; the other formats take no notice."""
+
+    color: bool = False
+    width: int | None = None
+    """Columns of the terminal; None: not a terminal, lines are as long as they are."""
+    verbose: bool = False
+    """Every finding in full, also those that only repeat one above."""
+    statistics: bool = False
 
 
 _ID = re.compile(

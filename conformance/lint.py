@@ -19,7 +19,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
 
 from conformance import locate
-from conformance.finding import Finding, Location, Quote
+from conformance.finding import Finding, Location, Quote, Run, Summary, Suppressed
 from conformance.message import (
     Connection,
     Evidence,
@@ -35,78 +35,13 @@ from conformance.message import (
 )
 from conformance.recording import Recording
 from conformance.replay import replay, replay_connection
-from conformance.rule import ERROR, NOTE, RULES, Place, Rule, Severity
+from conformance.rule import ERROR, NOTE, RULES, UNUSED_IGNORE, Place, Rule, Severity
 
 if TYPE_CHECKING:
     from conformance.policy import Policy
 
 KEPT_CONNECTIONS = 4096
 """Connections whose last exchange is remembered, so that memory is bounded; the least used is dropped."""
-
-UNUSED_IGNORE = Rule(
-    name="unused-ignore",
-    topic="lint",
-    severity=NOTE,
-    source=("hoplint",),
-    fix=None,
-    scope="Exchange",
-    evidence=(Evidence.HEADERS,),
-    fields=frozenset(),
-    breaks=(),
-    wants_policy=False,
-    verbatim=False,
-    doc="An inline ignore suppresses nothing.\n\nThe defect is gone or the rule's name is wrong: remove the comment.",
-    check=lambda exchange: iter(()),
-)
-"""Not in the catalogue: it is about hoplint's own comments, not about traffic."""
-
-
-@dataclass(frozen=True, slots=True)
-class Suppressed:
-    """A finding that somebody asked not to see."""
-
-    finding: Finding
-    by: Literal["inline", "settings"]
-    reason: str
-
-
-@dataclass(slots=True)
-class Summary:
-    """What was read of one recording."""
-
-    path: str
-    kind: str
-    exchanges: int
-    streams: int
-    error: str | None
-    notes: tuple[str, ...]
-    expected: frozenset[str] | None
-    exercised: frozenset[str]
-
-
-@dataclass(slots=True)
-class Run:
-    """Everything a report needs: it never goes back to a recording."""
-
-    rules: Mapping[str, Rule]
-    """The rules that were selected."""
-    recordings: list[Summary] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    suppressed: list[Suppressed] = field(default_factory=list)
-    edits: Counter[str] = field(default_factory=Counter)
-    """Changes that addons made in flight, by addon, as their journals tell."""
-    failures: list[str] = field(default_factory=list)
-    """What could not be done: unreadable recordings, rules that raised."""
-
-    @property
-    def exercised(self) -> frozenset[str]:
-        """The rules that some evidence could decide."""
-        return frozenset().union(*(summary.exercised for summary in self.recordings))
-
-    def count(self, severity: Severity) -> int:
-        """How many findings are of that severity."""
-        return sum(finding.severity is severity for finding in self.findings)
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:

@@ -137,6 +137,27 @@ RULES: dict[str, Rule] = {}
 """Every registered rule by name. Filled by ``load()``."""
 
 
+UNUSED_IGNORE = Rule(
+    name="unused-ignore",
+    topic="lint",
+    severity=NOTE,
+    source=("hoplint",),
+    fix=None,
+    scope="Exchange",
+    evidence=(m.Evidence.HEADERS,),
+    fields=frozenset(),
+    breaks=(),
+    wants_policy=False,
+    verbatim=False,
+    doc="An inline ignore suppresses nothing.\n\nThe defect is gone or the rule's name is wrong: remove the comment.",
+    check=lambda exchange: iter(()),
+)
+"""Not in the catalogue: it is about hoplint's own comments, not about traffic."""
+
+
+OWN_RULES: Mapping[str, Rule] = {UNUSED_IGNORE.name: UNUSED_IGNORE}
+
+
 class RuleError(TypeError):
     """A rule is not written as rules are; says file and line."""
 
@@ -190,7 +211,7 @@ def _where(check: Callable[..., Hits]) -> str:
 
 def _scope(check: Callable[..., Hits], source: tuple[str, ...]) -> str:
     parameters = list(inspect.signature(check).parameters.values())
-    annotations = [str(p.annotation).rpartition(".")[2] for p in parameters]
+    annotations = [getattr(p.annotation, "__name__", str(p.annotation)).rpartition(".")[2] for p in parameters]
     if not parameters or annotations[0] not in SCOPES:
         raise RuleError(f"{_where(check)}: the first parameter is annotated with one of {', '.join(SCOPES)}")
     if [(p.name, a) for p, a in zip(parameters[1:], annotations[1:], strict=True)] not in (

@@ -40,7 +40,7 @@ _IN_TEXT = re.compile(
       | \beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]*)?      # JWT
     )"""
 )
-_BEARER_IN_TEXT = re.compile(rb"(?i)\b(bearer|basic)(\s+)([A-Za-z0-9+/_\-.=~]{6,})")
+_BEARER_IN_TEXT = re.compile(rb"(?i)\b(bearer|basic)(\s+)([A-Za-z0-9+/_\-.~]{6,}+=*+)(?!\")")
 _QUERY = re.compile(
     rb"(?i)(?<=[?&;])((?:api[-_]?key|key|access_token|id_token|refresh_token|token|auth|password|secret|"
     rb"client_secret|signature|sig|x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature)=)([^&#\s\"']+)"

@@ -1,0 +1,62 @@
+"""The machine-readable report: a frozen shape, version 1, written by hand so that no dataclass can change it."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+
+from conformance.finding import Finding, Look, Run
+from conformance.rule import Severity
+
+
+def report(run: Run, look: Look) -> str:
+    """The whole run as one JSON object; see the README for its shape."""
+    document = {
+        "version": 1,
+        "tool": {"name": "hoplint", "version": version("hoplint")},
+        "recordings": [
+            {
+                "path": summary.path,
+                "kind": summary.kind,
+                "exchanges": summary.exchanges,
+                "streams": summary.streams,
+                "error": summary.error,
+            }
+            for summary in run.recordings
+        ],
+        "tally": {
+            "findings": len(run.findings),
+            "errors": run.count(Severity.ERROR),
+            "warnings": run.count(Severity.WARNING),
+            "notes": run.count(Severity.NOTE),
+            "ignored": len(run.suppressed),
+            "baselined": 0,
+            "selected": len(run.rules),
+            "exercised": len(run.exercised),
+        },
+        "findings": [_finding(run, finding) for finding in run.findings],
+    }
+    return json.dumps(document, indent=2, ensure_ascii=True) + "\n"
+
+
+def _finding(run: Run, finding: Finding) -> dict[str, object]:
+    rule = run.rule(finding.rule)
+    return {
+        "rule": finding.rule,
+        "topic": rule.topic,
+        "severity": str(finding.severity),
+        "path": finding.at.recording,
+        "exchange": finding.at.exchange,
+        "flow": finding.at.flow,
+        "part": finding.at.part,
+        "index": finding.at.index,
+        "field": finding.at.field,
+        "line": finding.at.line,
+        "why": finding.why,
+        "origin": finding.origin,
+        "evidence": finding.evidence,
+        "rfc": list(rule.source),
+        "fix": rule.fix,
+        "breaks": list(rule.breaks),
+        "fingerprint": finding.fingerprint,
+    }
