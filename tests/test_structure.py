@@ -1,0 +1,141 @@
+"""The shape of the tree is a decision, so it is tested: who imports what, and that tests mirror modules."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LIBRARY = ROOT / "conformance"
+ADDONS = ROOT / "addons"
+
+# module (or folder with /) -> the modules of ours it may import
+OURS: dict[str, set[str]] = {
+    "message": set(),
+    "grammar": set(),
+    "known": set(),
+    "secret": set(),
+    "addon": {"policy"},
+    "transcript": {"message"},
+    "rule": {"message"},
+    "octets": {"message", "grammar"},
+    "replay": {"message", "refusals", "octets"},
+    "refusals": {"message"},
+    "flowfile": {"message", "mitm"},
+    "har": {"message"},
+    "recording": {"message", "transcript", "octets", "refusals", "flowfile", "har"},
+    "policy": {"known"},
+    "finding": {"message", "rule"},
+    "locate": {"finding", "message", "rule", "secret", "transcript"},
+    "lint": {"finding", "locate", "message", "policy", "recording", "replay", "rule"},
+    "manual": {"message", "rule"},
+    "mitm": {"addon", "known", "message", "policy", "secret"},
+    "rules/": {"rule", "message", "grammar", "known", "secret", "policy"},
+    "reports/": {"finding", "rule", "reports"},
+    "cli": {
+        "addon", "finding", "lint", "manual", "message", "mitm", "policy", "recording", "reports", "rule", "secret",
+        "transcript",
+    },
+    "__main__": {"cli"},
+    "__init__": {"finding", "lint", "message", "policy", "recording", "rule"},
+}  # fmt: skip
+
+# third-party package -> the only files that import it
+THEIRS = {
+    "mitmproxy": {"conformance/mitm.py", "addons/*"},
+    "h11": {"conformance/replay.py"},
+    "pydantic": {"conformance/policy.py", "conformance/mitm.py"},
+    "rich": {"conformance/cli.py", "conformance/reports/text.py"},
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Every module a file imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "conformance" else {node.module}
+    return names
+
+
+def modules() -> list[Path]:
+    return sorted(LIBRARY.rglob("*.py"))
+
+
+def key(path: Path) -> str:
+    inside = path.relative_to(LIBRARY)
+    return f"{inside.parts[0]}/" if len(inside.parts) > 1 else inside.stem
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_library_imports_only_what_the_table_says(path: Path) -> None:
+    used = {name.split(".")[1] for name in imported(path) if name.startswith("conformance.")}
+    assert used - OURS[key(path)] == set()
+
+
+@pytest.mark.parametrize("package", THEIRS)
+def test_third_party_packages_have_one_seam(package: str) -> None:
+    users = {
+        path.relative_to(ROOT)
+        for path in [*modules(), *ADDONS.glob("*.py")]
+        if any(name.split(".")[0] == package for name in imported(path))
+    }
+    assert {str(path) for path in users if not any(path.match(pattern) for pattern in THEIRS[package])} == set()
+
+
+def test_no_addon_imports_another_or_is_called_like_the_stdlib() -> None:
+    # mitmproxy leaves the script's folder first on sys.path: addons/json.py would be everybody's json.
+    names = {path.stem for path in ADDONS.glob("*.py")}
+    assert names
+    assert names & sys.stdlib_module_names == set()
+    assert not (ADDONS / "__init__.py").exists()
+    for path in ADDONS.glob("*.py"):
+        assert {name.split(".")[0] for name in imported(path)} & names == set()
+
+
+def test_every_module_has_its_tests() -> None:
+    missing = []
+    for path in modules():
+        inside = path.relative_to(LIBRARY)
+        if inside.stem not in ("__init__", "__main__") and not (ROOT / "tests" / inside.with_name(f"test_{inside.name}")).exists():
+            missing.append(str(inside))
+    missing += [path.name for path in ADDONS.glob("*.py") if not (ROOT / "tests/addons" / f"test_{path.name}").exists()]
+    assert missing == []
+
+
+def test_every_test_has_its_module() -> None:
+    whole = {"test_structure", "test_docs", "test_properties", "test_recordings", "test_examples", "test_registry"}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        inside = path.relative_to(ROOT / "tests")
+        if inside.parts[0] in ("e2e", "benchmarks") or inside.stem in whole:
+            continue
+        name = inside.name.removeprefix("test_")
+        assert (LIBRARY / inside.with_name(name)).exists() or (ROOT / inside.with_name(name)).exists(), path
+
+
+def test_no_module_is_too_long_or_called_utils() -> None:
+    for path in [*modules(), *ADDONS.glob("*.py")]:
+        assert path.stem not in {"utils", "helpers", "common", "base", "manager"}
+        if "rules" not in path.parts:  # those are mostly prose and examples
+            assert len(path.read_text().splitlines()) <= 700, path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["check", "--help"], ["check", "recordings/clean"], ["rule"], ["rule", "duplicate-server"], ["addons"], ["show", "recordings/incidents/duplicate-server.http"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_the_command_line_never_imports_mitmproxy(arguments: list[str]) -> None:
+    program = (
+        "import sys; from conformance.cli import main\n"
+        f"try: code = main({arguments!r})\n"
+        "except SystemExit as end: code = end.code\n"
+        "assert not code, code\n"
+        "assert 'mitmproxy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
