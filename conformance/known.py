@@ -1,10 +1,14 @@
-"""Facts about field names: which may appear once, which are lists, which belong to one hop. Data, with sources.
+"""Facts about field names: which may appear once, which are lists, which belong to one hop.
 
-Names are lower-case ``str``. What is not listed here is not known, and a rule that needs to know stays silent.
-This file imports nothing of ours.
+Data, with sources. Names are lower-case ``str``. What is not listed here is not known, and a rule that needs
+to know stays silent. This file imports nothing of ours.
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 SINGLETONS: frozenset[str] = frozenset(
     {
@@ -56,34 +60,103 @@ SINGLETONS: frozenset[str] = frozenset(
 
 LISTS: frozenset[str] = frozenset(
     {
-        "accept", "accept-charset", "accept-encoding", "accept-language", "accept-ranges", "allow",  # RFC 9110
+        # RFC 9110
+        "accept", "accept-charset", "accept-encoding", "accept-language", "accept-ranges", "allow",
         "authentication-info", "connection", "content-encoding", "content-language", "expect", "if-match",
-        "if-none-match", "proxy-authenticate", "proxy-authentication-info", "te", "trailer", "transfer-encoding",
-        "upgrade", "vary", "via", "www-authenticate",
+        "if-none-match", "proxy-authenticate", "proxy-authentication-info", "te", "trailer",
+        "transfer-encoding", "upgrade", "vary", "via", "www-authenticate",
         "cache-control", "pragma", "warning",  # RFC 9111, RFC 7234
-        "access-control-allow-headers", "access-control-allow-methods", "access-control-expose-headers",  # Fetch §3.3
+        # Fetch §3.3
+        "access-control-allow-headers", "access-control-allow-methods", "access-control-expose-headers",
         "access-control-request-headers",
         "sec-websocket-extensions", "sec-websocket-protocol", "sec-websocket-version",  # RFC 6455 §11.3
         "forwarded",  # RFC 7239 §4
         "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto",
         "link",  # RFC 8288 §3
-        "alt-svc", "prefer", "preference-applied", "content-security-policy", "content-security-policy-report-only",
-        "permissions-policy", "server-timing", "tracestate", "baggage", "accept-patch", "accept-post", "keep-alive",
-        "early-data", "priority", "cache-status", "proxy-status", "nel", "report-to", "reporting-endpoints",
-        "openai-beta", "anthropic-beta",
-        "clear-site-data", "timing-allow-origin", "accept-ch", "critical-ch", "origin-agent-cluster",
-        "x-robots-tag",
+        "alt-svc", "prefer", "preference-applied", "content-security-policy",
+        "content-security-policy-report-only", "permissions-policy", "server-timing", "tracestate", "baggage",
+        "accept-patch", "accept-post", "keep-alive", "early-data", "priority", "cache-status", "proxy-status",
+        "nel", "report-to", "reporting-endpoints", "openai-beta", "anthropic-beta", "clear-site-data",
+        "timing-allow-origin", "accept-ch", "critical-ch", "referrer-policy", "x-robots-tag",
+        # RFC 9530
+        "content-digest", "repr-digest", "want-content-digest", "want-repr-digest", "digest", "want-digest",
+        "signature", "signature-input", "accept-signature",  # RFC 9421 §4.1, 4.2, 5.1
+        "client-cert-chain", "cdn-cache-control", "cdn-loop", "dav", "im", "a-im", "no-vary-search",
+        "ratelimit", "ratelimit-policy",
     }
 )  # fmt: skip
 """Fields that may be repeated, because their lines join into one list (RFC 9110 §5.3)."""
 
-REPEATABLE: frozenset[str] = LISTS | {"set-cookie", "cookie"}
+LAYERED: frozenset[str] = frozenset(
+    {
+        "x-forwarded-by", "x-forwarded-port", "x-forwarded-prefix", "x-forwarded-server",
+        "x-original-forwarded-for", "x-cache", "x-cache-hits", "x-served-by", "x-timer", "x-varnish", "x-via",
+        "x-powered-by", "p3p", "x-ua-compatible",
+    }
+)  # fmt: skip
+"""Fields no standard defines to which each hop or layer customarily adds a line of its own: CDNs behind CDNs
+repeat X-Cache and X-Served-By, a framework inside a framework repeats X-Powered-By."""
+
+REPEATABLE: frozenset[str] = LISTS | LAYERED | {"set-cookie", "cookie"}
 """Fields that may be on several lines. Set-Cookie is no list but is repeated all the same (RFC 9110 §5.3);
 Cookie is split into several lines by HTTP/2 (RFC 9113 §8.2.3)."""
 
+# One line of a field that holds one value, when it holds two: what is left when a hop collapses two lines
+# with a comma. All patterns are for ``search``. Where a comma may be part of one value (a URI, a comment,
+# quotes), the pattern asks for the beginning of the second value too.
+_COMMA = rb","
+_DELTA = rb"^[0-9]+[ \t]*,"
+_DATE = rb"GMT[ \t]*,|^(?:-?[0-9]+[ \t]*,)"
+# A URI may hold a comma but no space (RFC 3986 §2).
+_URI = rb",[ \t]+(?:[A-Za-z][A-Za-z0-9+.\-]*://|/)"
+_TAG = rb'^(?:W/)?"[^"]*"[ \t]*,'
+_TCHARS = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+# product = token [ "/" product-version ]; in a comment commas are ordinary text (RFC 9110 §10.1.5).
+_PRODUCTS = rb"(?:[^(),]|\([^()]*\))+"
+JOINED: Mapping[str, re.Pattern[bytes]] = MappingProxyType(
+    {
+        name: re.compile(pattern)
+        for name, pattern in {
+            "access-control-allow-credentials": _COMMA,
+            "access-control-allow-origin": _COMMA,
+            "access-control-max-age": _COMMA,
+            "access-control-request-method": _COMMA,
+            "age": _DELTA,
+            # Not Authorization: Digest and others separate their parameters with commas.
+            "authorization": rb"(?i)^(?:bearer|basic)[ ]+[^\s,]*,[ \t]*(?:bearer|basic)\b",
+            "content-disposition": rb"(?i),[ \t]*(?:attachment|inline|form-data)[ \t]*(?:;|$)",
+            "content-location": _URI,
+            "content-range": rb"^[a-z]+ [0-9*][0-9*/\-]*[ \t]*,",
+            "content-type": rb"^" + _TCHARS + rb"/[^\",]*,[ \t]*" + _TCHARS + rb"/",
+            "date": _DATE,
+            "etag": _TAG,
+            "expires": _DATE,
+            "host": rb",[ \t]|:[0-9]+,",
+            "if-modified-since": _DATE,
+            "if-range": _TAG + rb"|GMT[ \t]*,",
+            "if-unmodified-since": _DATE,
+            "last-modified": _DATE,
+            "location": _URI,
+            "max-forwards": _DELTA,
+            "origin": _COMMA,
+            "range": rb",[ \t]*[a-z]+=",
+            "referer": _URI,
+            "retry-after": _DATE,
+            "server": rb"^" + _PRODUCTS + rb",[ \t]*" + _TCHARS,
+            "strict-transport-security": rb"(?i),[ \t]*max-age[ \t]*=",
+            "traceparent": rb"^[0-9a-f\-]+[ \t]*,",
+            "user-agent": rb"^[^(),/]+/" + _PRODUCTS + rb",[ \t]*" + _TCHARS + rb"/",
+            "x-frame-options": rb"(?i)^(?:deny|sameorigin)[ \t]*,",
+        }.items()
+    }
+)
+"""By field: what shows that one line of it holds two values. Content-Length and the Sec-WebSocket fields are
+not here: a comma in them is a matter of framing and of the handshake."""
+
 HOP_BY_HOP: frozenset[str] = frozenset(
     {
-        "connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade",  # RFC 9110 §7.6.1
+        # RFC 9110 §7.6.1
+        "connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade",
         "proxy-authenticate", "proxy-authorization", "trailer",  # RFC 2616 §13.5.1, still treated so by most
     }
 )  # fmt: skip
@@ -91,28 +164,34 @@ HOP_BY_HOP: frozenset[str] = frozenset(
 
 END_TO_END: frozenset[str] = frozenset(
     {
-        "accept", "accept-encoding", "accept-language", "age", "authorization", "cache-control", "content-encoding",
-        "content-length", "content-range", "content-type", "cookie", "date", "etag", "expires", "host", "if-match",
-        "if-none-match", "last-modified", "location", "origin", "pragma", "range", "retry-after", "server", "set-cookie",
-        "user-agent", "vary", "www-authenticate", "x-api-key", "openai-beta", "anthropic-beta", "anthropic-version",
+        "accept", "accept-encoding", "accept-language", "age", "authorization", "cache-control",
+        "content-encoding", "content-length", "content-range", "content-type", "cookie", "date", "etag",
+        "expires", "host", "if-match", "if-none-match", "last-modified", "location", "origin", "pragma",
+        "range", "retry-after", "server", "set-cookie", "user-agent", "vary", "www-authenticate", "x-api-key",
+        "openai-beta", "anthropic-beta", "anthropic-version", "allow", "content-disposition",
+        "content-language", "content-location", "from", "if-modified-since", "if-range",
+        "if-unmodified-since", "link", "referer", "x-request-id", "traceparent", "tracestate",
+        "idempotency-key",
     }
 )  # fmt: skip
 """Fields that must reach the other end: a Connection option that names one makes every hop delete it."""
 
 REQUEST_ONLY: frozenset[str] = frozenset(
     {
-        "accept", "accept-charset", "accept-language", "authorization", "cookie", "expect", "from", "host",
-        "if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "max-forwards", "origin",
+        # not Accept and Accept-Encoding: a response may carry both (RFC 9110 §12.5.1, 12.5.3)
+        "accept-charset", "accept-language", "authorization", "cookie", "expect", "from", "host", "if-match",
+        "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "max-forwards", "origin",
         "proxy-authorization", "range", "referer", "te", "user-agent", "access-control-request-headers",
         "access-control-request-method", "sec-websocket-key",
     }
 )  # fmt: skip
 RESPONSE_ONLY: frozenset[str] = frozenset(
     {
-        "accept-ranges", "age", "etag", "location", "proxy-authenticate", "retry-after", "server", "set-cookie",
-        "vary", "www-authenticate", "access-control-allow-credentials", "access-control-allow-headers",
-        "access-control-allow-methods", "access-control-allow-origin", "access-control-expose-headers",
-        "access-control-max-age", "sec-websocket-accept", "strict-transport-security",
+        "accept-ranges", "age", "etag", "location", "proxy-authenticate", "retry-after", "server",
+        "set-cookie", "vary", "www-authenticate", "access-control-allow-credentials",
+        "access-control-allow-headers", "access-control-allow-methods", "access-control-allow-origin",
+        "access-control-expose-headers", "access-control-max-age", "sec-websocket-accept",
+        "strict-transport-security",
     }
 )  # fmt: skip
 
@@ -129,7 +208,8 @@ TRANSFER_CODINGS: frozenset[bytes] = frozenset(
 DATES: frozenset[str] = frozenset(
     {"date", "expires", "last-modified", "if-modified-since", "if-unmodified-since"}
 )
-"""Fields whose value is an HTTP-date and nothing else. Expires may also hold 0, which means the past (RFC 9111 §5.3)."""
+"""Fields whose value is an HTTP-date and nothing else. Expires may also hold 0, which means the past
+(RFC 9111 §5.3)."""
 
 API_KEYS: frozenset[str] = frozenset({"x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key"})
 """Fields that carry a vendor's API key: Anthropic, Azure OpenAI, Google, LiteLLM."""
@@ -139,12 +219,33 @@ REQUEST_IDS: frozenset[str] = frozenset(
 )
 """Fields that name one request."""
 
+INTERNAL_ROUTING: frozenset[str] = frozenset(
+    {
+        "x-smg-target-worker",  # Shepherd Model Gateway: the worker's index
+        "x-data-parallel-rank",  # vLLM and SGLang engines
+        "x-gateway-destination-endpoint",  # Gateway API Inference Extension, llm-d
+        "x-gateway-destination-endpoint-subset",
+        "x-prefiller-host-port",  # llm-d routing sidecar
+    }
+)
+"""Fields by which a trusted gateway tells the next hop which worker to use."""
+
+PROVIDERS: tuple[str, ...] = (
+    "openai.com", "openai.azure.com", "services.ai.azure.com", "anthropic.com", "googleapis.com",
+    "amazonaws.com", "chatgpt.com", "mistral.ai", "cohere.com", "cohere.ai", "groq.com", "x.ai",
+    "deepseek.com", "openrouter.ai", "together.xyz", "fireworks.ai", "perplexity.ai", "cerebras.ai",
+    "nebius.com", "huggingface.co", "moonshot.ai", "dashscope.aliyuncs.com", "bigmodel.cn", "z.ai",
+    "api.nvidia.com",
+)  # fmt: skip
+"""Domains of the public model providers, with all that is below them."""
+
 TRAILERS_FORBIDDEN: frozenset[str] = frozenset(
     {
         "transfer-encoding", "content-length", "host", "trailer",  # framing, routing (RFC 9110 §6.5.1)
         "cache-control", "expect", "max-forwards", "pragma", "range", "te",  # request modifiers
         "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range",
-        "authorization", "proxy-authorization", "www-authenticate", "proxy-authenticate", "set-cookie", "cookie",
+        "authorization", "proxy-authorization", "www-authenticate", "proxy-authenticate", "set-cookie",
+        "cookie",
         "age", "expires", "date", "location", "retry-after", "vary", "warning",  # response control data
         "content-encoding", "content-type", "content-range", "connection", "upgrade", "keep-alive",
     }
