@@ -68,13 +68,13 @@ _README = """\
 
 Generated from the scripts' docstrings and `conformance/policy.py`; do not edit.
 
-Each file is a mitmproxy script that runs by itself: `mitmdump -s "$(hoplint addons NAME)"`. `hoplint proxy` and
-`suite.py` run them all, in their order. Settings come from `[policy.NAME]` in `hoplint.toml` and its profile;
-`--set OPTION=VALUE` overrides them, given once for each member of a list. Every script also takes
+Each file is a mitmproxy script that runs by itself: `mitmdump -s "$(hoplint addons NAME)"`. `hoplint proxy`
+and `suite.py` run them all, in their order. Settings come from `[policy.NAME]` in `hoplint.toml` and its
+profile; `--set OPTION=VALUE` overrides them, given once for each member of a list. Every script also takes
 `--set hoplint_profile=NAME` and `--set hoplint_config=FILE`. Settings that cannot be used stop the start.
 
-Every change is written into the flow's metadata: `hoplint` lists the edits, `hoplint_received` holds the field
-lines as they came in. Flows loaded from a file are not touched.
+Every change is written into the flow's metadata: `hoplint` lists the edits, `hoplint_received` holds the
+field lines as they came in. Flows loaded from a file are not touched.
 """
 
 

@@ -6,6 +6,7 @@ Findings, transcripts and journals all pass through here. Placeholders that stan
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 FIELDS = frozenset(
@@ -84,6 +85,21 @@ def mask_value(name: bytes, value: bytes) -> bytes:
     credential = value[scheme.end() :] if scheme else value
     shown = value[: scheme.end()] if scheme else b""
     return value if is_placeholder(credential) else shown + _HIDDEN
+
+
+def digested(name: bytes, value: bytes) -> bytes:
+    """``mask_value`` with a digest where something is hidden: equal credentials can be told from others.
+
+    What replaces a token is a token, so that a rule about the credential's form sees the form. Passwords get
+    no digest: they are short enough to be found by trying.
+    """
+    masked = mask_value(name, value)
+    if not is_secret_field(name) or _PASSWORD.match(value):
+        return masked
+    return masked.replace(_HIDDEN, b"sha256-" + hashlib.sha256(value).hexdigest()[:12].encode())
+
+
+_PASSWORD = re.compile(rb"(?:basic|digest)\s", re.IGNORECASE)
 
 
 def _mask_cookie(pair: bytes) -> bytes:
