@@ -79,8 +79,14 @@ class Example(NamedTuple):
 
     bad: bool
     text: str
+    """As it is written; may hold repetitions."""
     also: frozenset[str]
     """Other rules that fire on it, and rightly: ``Bad, also other-rule::``."""
+
+    @property
+    def transcript(self) -> str:
+        """The text with ``{a * 8200}`` (of octets) and ``{> Baggage: a=1 * 101}`` (of lines) written out."""
+        return _REPEATED.sub(lambda m: ("\n" if m[1][:1] in "<>" else "").join([m[1]] * int(m[2])), self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +137,7 @@ class Rule:
         return found
 
 
+_REPEATED = re.compile(r"\{([^{}\"\n]+) \* ([0-9]+)\}")
 _EXAMPLE = re.compile(r"^(?P<kind>Bad|Good)(?:, also (?P<also>[a-z0-9, -]+))?::\n", re.MULTILINE)
 
 RULES: dict[str, Rule] = {}

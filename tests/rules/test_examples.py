@@ -32,7 +32,7 @@ def _cases(bad: bool) -> list[object]:
 
 @pytest.mark.parametrize(("rule", "example"), _cases(bad=True))
 def test_bad_fires_exactly_its_rule(rule: Rule, example) -> None:
-    found = findings(example.text)
+    found = findings(example.transcript)
     # Notes are advice on top; an example need not be free of them.
     defects = {name for name in found if RULES[name].severity is not NOTE or name == rule.name}
     assert defects == {rule.name, *example.also}, found
@@ -40,7 +40,7 @@ def test_bad_fires_exactly_its_rule(rule: Rule, example) -> None:
 
 @pytest.mark.parametrize(("rule", "example"), _cases(bad=False))
 def test_good_is_silent(rule: Rule, example) -> None:
-    assert not findings(example.text)
+    assert not findings(example.transcript)
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
