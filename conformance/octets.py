@@ -255,8 +255,7 @@ def _status_line(text: bytes) -> tuple[bytes, bytes, bytes] | None:
     """Version, code, reason; None for what does not even resemble a status line."""
     if not text[:5].upper().startswith(b"HTTP/"):
         return None
-    version, _, rest = text.partition(b" ")
-    code, _, reason = rest.lstrip(OWS).partition(b" ")
+    version, code, reason = (*text.split(None, 2), b"", b"")[:3]
     return version, code, reason
 
 
