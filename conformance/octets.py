@@ -14,6 +14,7 @@ client sends after CONNECT or an upgrade depends on the answer.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -25,6 +26,7 @@ from conformance.message import (
     Exchange,
     Fields,
     Line,
+    Octets,
     Request,
     Response,
     Span,
@@ -114,6 +116,24 @@ def split(stream: Stream) -> Stream:
         server=replace(stream.server, messages=tuple(answered), rest=down, switched=switched),
         exchanges=tuple(exchanges),
     )
+
+
+def is_stray_content(client: Octets) -> bool:
+    """Whether the rest of a client's octets is content of its last request, which announced none.
+
+    It is, unless it begins as a request does: then it is a request that is cut or lacks its version.
+    """
+    last = client.messages[-1] if client.messages else None
+    if last is None or client.switched or client.rest >= len(client.data):
+        return False
+    if last.wire is None or last.wire.state != "complete":
+        return False
+    if "content-length" in last.fields or "transfer-encoding" in last.fields:
+        return False
+    return _METHOD.match(client.data, client.rest) is None
+
+
+_METHOD = re.compile(rb"[A-Z]{3,20}(?: |\Z)")
 
 
 def _is_http1(client: bytes, server: bytes) -> bool:

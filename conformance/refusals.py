@@ -27,7 +27,9 @@ type Judge = Callable[[str, Message | None], Verdict]
 """(what the words quote, the message they are about, as far as it was recorded) -> verdict."""
 
 MAX_ERROR = 140_000
-"""Characters of an error text that are read. A line of 64 KiB, which mitmproxy quotes, takes no more."""
+"""Characters of an error text that are read: mitmproxy quotes whole lines, and buffers."""
+MAX_WORDS = 2000
+"""Characters of it that are kept."""
 
 
 def classify(error: str, exchange: Exchange) -> tuple[Refusal, ...]:
@@ -36,6 +38,7 @@ def classify(error: str, exchange: Exchange) -> tuple[Refusal, ...]:
     ``exchange`` holds what was recorded beside the error: the refused head, unless that could not be read.
     """
     error = error[:MAX_ERROR]
+    kept = error if len(error) <= MAX_WORDS else error[: MAX_WORDS - 1] + "…"
     for pattern, part in _MITMPROXY:
         if found := pattern.fullmatch(error):
             words = found["words"]
@@ -43,12 +46,12 @@ def classify(error: str, exchange: Exchange) -> tuple[Refusal, ...]:
             side: Part = "request" if part in ("request", "client") else "response"
             message = exchange.request if side == "request" else exchange.response
             if _is_trailer_crash(words, message):
-                return (Refusal(error, None, side, "recorder", "mitmproxy"),)
+                return (Refusal(kept, None, side, "recorder", "mitmproxy"),)
             verdict = verdict_on(words, message, is_request=side == "request")
             if verdict is False:
                 return ()
             origin: Origin = "client" if side == "request" else "server"
-            return (Refusal(error, verdict, side, origin, "mitmproxy"),)
+            return (Refusal(kept, verdict, side, origin, "mitmproxy"),)
     return ()
 
 
@@ -116,7 +119,8 @@ def _unescaped(text: str) -> bytes:
     )
 
 
-_QUOTE = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""", re.DOTALL)
+# The closing quote is optional: a text cut in its middle must not make every later quote a new beginning.
+_QUOTE = re.compile(r"""'((?:[^'\\]|\\.)*+)'?|"((?:[^"\\]|\\.)*+)"?""", re.DOTALL)
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _SINGLE = {b"r": b"\r", b"n": b"\n", b"t": b"\t"}
 
