@@ -223,12 +223,29 @@ def add_options(loader: Loader, model: type[policy.Table], prefix: str) -> None:
     """
     loader.add_option("hoplint_profile", Sequence[str], [], "Profile that lies under the settings file.")
     loader.add_option("hoplint_config", Sequence[str], [], "Settings file; empty: none is read.")
-    ctx.options.process_deferred()  # the two are needed now: they decide on the other options' defaults
+    _set_deferred()  # the two are needed now: they decide on the other options' defaults
     table = getattr(settings().policy, prefix, None) or model()
     for name, info in model.model_fields.items():
         loader.add_option(
             f"{prefix}_{name}", Sequence[str], option_text(getattr(table, name)), info.description or ""
         )
+
+
+def early_options[T: policy.Table](model: type[T], prefix: str) -> T:
+    """``read_options`` for an addon's ``load``, where options are not set yet. Raises PolicyError."""
+    _set_deferred()
+    try:
+        return read_options(ctx.options, model, prefix)
+    except exceptions.OptionsError as error:
+        raise policy.PolicyError(str(error)) from None
+
+
+def _set_deferred() -> None:
+    try:
+        ctx.options.process_deferred()
+    except exceptions.OptionsError as error:
+        # An OptionsError out of `load` drops the script without a word; any other exception stops the start.
+        raise policy.PolicyError(str(error)) from None
 
 
 def settings() -> policy.Settings:
@@ -338,3 +355,21 @@ def run(
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return 0
+
+
+# -- old flow files -----------------------------------------------------------------------------------------
+
+
+def upgraded(record: bytes) -> bytes:
+    """A flow of an older format version (payload and type octet of its tnetstring) as one of today's.
+
+    Raises ValueError where mitmproxy's migration fails, whose own errors are of any type.
+    """
+    from mitmproxy.io import compat, tnetstring
+
+    try:
+        state = compat.migrate_flow(tnetstring.parse(record[-1], memoryview(record)[:-1]))
+        whole = tnetstring.dumps(state)
+    except Exception as error:  # noqa: BLE001
+        raise ValueError(f"mitmproxy cannot migrate this flow ({type(error).__name__})") from error
+    return whole[whole.index(b":") + 1 :]
