@@ -1,8 +1,7 @@
 """The request line, the status line, and the line ends of a head.
 
-Where a recording holds the octets, a request line is taken apart as lenient recipients do (RFC 9112 §3: "on
-whitespace-delimited word boundaries"), so that a wrong separator is one defect of the line and not one of
-each of its parts.
+Octets are split into messages as lenient recipients do it (RFC 9112 §3: "on whitespace-delimited word
+boundaries"), so a wrong separator is one defect of the line and not one of each of its parts.
 """
 
 from __future__ import annotations
@@ -14,10 +13,6 @@ from conformance.message import Message, Octets, Request, Response
 from conformance.rule import ERROR, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted, shown
 
-# "such whitespace includes one or more of the following octets: SP, HTAB, VT (%x0B), FF (%x0C), or bare CR"
-# (RFC 9112 §3); a bare CR has a rule of its own.
-_SPACE = b" \t\v\f"
-_GAP = re.compile(rb"[ \t\v\f]+")
 # request-line = method SP request-target SP HTTP-version, whatever the parts hold     (RFC 9112 §3)
 _REQUEST_LINE = re.compile(rb"[^ \t\v\f]+ (?:[^ \t\v\f].*[^ \t\v\f]|[^ \t\v\f]) [^ \t\v\f]+", re.DOTALL)
 # status-line = HTTP-version SP status-code SP [ reason-phrase ]; a reason may begin with spaces, and one that
@@ -27,24 +22,6 @@ _STATUS_LINE = re.compile(rb"[^ \t\v\f]+ [^ \t\v\f]+(?: .*)?", re.DOTALL)
 _NOT_IN_TARGET = re.compile(rb"[\x00-\x20\x7f]")
 # a CR that is not part of a CRLF (search)                                             (RFC 9112 §2.2)
 _BARE_CR = re.compile(rb"\r(?!\n)")
-
-
-def _parts(request: Request) -> tuple[bytes, bytes, bytes]:
-    """Method, target and version, without what separates them."""
-    if request.wire is None or not request.wire.lines:
-        return request.method, request.target, request.version
-    text = request.wire.lines[0].text.strip(_SPACE)
-    words = _GAP.split(text)
-    method, version = words[0], words[-1] if len(words) > 2 else b""
-    return method, text[len(method) : len(text) - len(version)].strip(_SPACE), version
-
-
-def _status_parts(response: Response) -> tuple[bytes, bytes]:
-    """Version and status code, without what separates them."""
-    if response.wire is None or not response.wire.lines:
-        return response.version, response.code
-    words = _GAP.split(response.wire.lines[0].text.strip(_SPACE), 2)
-    return words[0], words[1] if len(words) > 1 else b""
 
 
 def _text(octets: bytes) -> str:
@@ -76,9 +53,8 @@ def method_malformed(request: Request) -> Hits:
         > M-SEARCH /v1/models HTTP/1.1
         > Host: api.example
     """
-    method = _parts(request)[0]
-    if method and not grammar.TOKEN.fullmatch(method):
-        yield request, f"the method {_text(method)} is not a token"
+    if request.method and not grammar.TOKEN.fullmatch(request.method):
+        yield request, f"the method {_text(request.method)} is not a token"
 
 
 @rule(
@@ -109,7 +85,7 @@ def method_in_wrong_case(request: Request) -> Hits:
         > Host: api.example
         > Content-Length: 0
     """
-    method = _parts(request)[0]
+    method = request.method
     if method not in known.METHODS and method.upper() in known.METHODS:
         standard = method.upper().decode()
         yield request, f"the method {_text(method)} is not {standard}: methods are case-sensitive"
@@ -143,7 +119,7 @@ def illegal_character_in_request_target(request: Request) -> Hits:
         > GET /v1/models/my%20model HTTP/1.1
         > Host: api.example
     """
-    target = _parts(request)[1]
+    target = request.target
     if found := _NOT_IN_TARGET.search(target):
         yield request, f"the request-target {_text(target)} holds {quoted(found[0])}"
 
@@ -175,7 +151,7 @@ def fragment_in_request_target(request: Request) -> Hits:
         > GET /v1/models?after=%23list HTTP/1.1
         > Host: api.example
     """
-    target = _parts(request)[1]
+    target = request.target
     if b"#" in target:
         yield request, f"the request-target {_text(target)} has a fragment"
 
@@ -208,7 +184,7 @@ def non_ascii_request_target(request: Request) -> Hits:
         > GET /v1/files/caf%C3%A9 HTTP/1.1
         > Host: api.example
     """
-    target = _parts(request)[1]
+    target = request.target
     if not target.isascii():
         yield request, f"the request-target {_text(target)} is not ASCII"
 
@@ -239,7 +215,7 @@ def percent_encoding_malformed(request: Request) -> Hits:
         > GET /v1/search?q=100%25 HTTP/1.1
         > Host: api.example
     """
-    target = _parts(request)[1]
+    target = request.target
     if b"%" in target and (found := grammar.BAD_PERCENT.search(target)):
         part = target[found.start() : found.start() + 3]
         yield request, f"in the request-target {_text(target)}, {_text(part)} is no percent-encoding"
@@ -272,11 +248,7 @@ def http_version_malformed(message: Message) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
     """
-    if isinstance(message, Request):
-        version = _parts(message)[2]
-    else:
-        assert isinstance(message, Response)
-        version = _status_parts(message)[0]
+    version = message.version
     # A bare CR in it is what bare-carriage-return is about.
     if version and b"\r" not in version and not grammar.RECORDED_VERSION.fullmatch(version):
         yield message, f"the HTTP version is {_text(version)}, not of the form HTTP/1.1"
@@ -319,6 +291,8 @@ def extra_space_in_start_line(octets: Octets) -> Hits:
         if message.wire is None or not message.wire.lines:
             continue
         line = message.wire.lines[0]
+        if b"\r" in line.text:  # bare-carriage-return, whatever it separates
+            continue
         form, parts = (_REQUEST_LINE, 3) if isinstance(message, Request) else (_STATUS_LINE, 2)
         if form.fullmatch(line.text) is None and len(line.text.split(None, parts)) >= parts:
             yield line, f"the parts of the start line {_text(line.text)} are not separated by single spaces"
@@ -357,7 +331,7 @@ def status_code_malformed(response: Response) -> Hits:
         < HTTP/1.1 204 No Content
         < Date: Tue, 05 May 2026 16:00:00 GMT
     """
-    code = _status_parts(response)[1]
+    code = response.code
     if grammar.STATUS_CODE.fullmatch(code) is None:
         yield response, f"the status code {_text(code)} is not three digits"
 
@@ -391,7 +365,7 @@ def status_code_out_of_range(response: Response) -> Hits:
         < HTTP/1.1 204 No Content
         < Date: Tue, 05 May 2026 16:00:00 GMT
     """
-    code = _status_parts(response)[1]
+    code = response.code
     if grammar.STATUS_CODE.fullmatch(code) and not 100 <= int(code) <= 599:
         yield response, f"the status code {code.decode()} is not between 100 and 599"
 
@@ -468,8 +442,11 @@ def bare_carriage_return(message: Message) -> Hits:
     """
     if not message.is_http1:
         return
-    if b"\r" in message.version or (isinstance(message, Response) and b"\r" in message.reason):
-        yield message, f"the start line {_text(message.start_line)} holds a CR without LF"
+    start_line = message.wire.lines[0].text if message.wire and message.wire.lines else message.start_line
+    if b"\r" in start_line and not (
+        isinstance(message, Request) and (b"\r" in message.target or b"\r" in message.method)
+    ):
+        yield message, f"the start line {_text(start_line)} holds a CR without LF"
     if b"\r" not in message.fields.block and not len(message.trailers):
         return
     for line in (*message.fields, *message.trailers):
