@@ -130,7 +130,7 @@ class _Plan:
 
     def for_fields(self, fields: Fields, trailers: Fields) -> tuple[Rule, ...]:
         names = fields.names | trailers.names if len(trailers) else fields.names
-        relevant = names & self.by_field.keys()
+        relevant = names.intersection(self.by_field)
         known = self._known.get(relevant)
         if known is None:
             chosen = {rule.name: rule for name in sorted(relevant) for rule in self.by_field[name]}
