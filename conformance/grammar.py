@@ -62,6 +62,14 @@ OBS_TEXT = re.compile(rb"[\x80-\xff]")
 # obs-fold = OWS CRLF RWS                                                            (RFC 9112 §5.2; search)
 OBS_FOLD = re.compile(rb"\r?\n[ \t]")
 
+# Host = uri-host [ ":" port ]                                                       (RFC 9110 §7.2)
+# uri-host = IP-literal / IPv4address / reg-name; port = *DIGIT                      (RFC 3986 §3.2.2, 3.2.3)
+# IP-literal = "[" ( IPv6address / IPvFuture ) "]"; a zone follows as "%25"          (RFC 6874 §2)
+HOST = re.compile(
+    rb"(?:\[(?:[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9\-._~]+)?|v[0-9A-Fa-f]+\.[A-Za-z0-9\-._~!$&'()*+,;=:]+)\]"
+    rb"|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+)
+
 # pct-encoded = "%" HEXDIG HEXDIG                                  (RFC 3986 §2.1; search for what is not)
 BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 

@@ -231,13 +231,13 @@ INTERNAL_ROUTING: frozenset[str] = frozenset(
 """Fields by which a trusted gateway tells the next hop which worker to use."""
 
 PROVIDERS: tuple[str, ...] = (
-    "openai.com", "openai.azure.com", "services.ai.azure.com", "anthropic.com", "googleapis.com",
-    "amazonaws.com", "chatgpt.com", "mistral.ai", "cohere.com", "cohere.ai", "groq.com", "x.ai",
-    "deepseek.com", "openrouter.ai", "together.xyz", "fireworks.ai", "perplexity.ai", "cerebras.ai",
-    "nebius.com", "huggingface.co", "moonshot.ai", "dashscope.aliyuncs.com", "bigmodel.cn", "z.ai",
-    "api.nvidia.com",
+    "*.openai.com", "*.openai.azure.com", "*.services.ai.azure.com", "chatgpt.com", "*.anthropic.com",
+    "*.googleapis.com", "bedrock*.amazonaws.com", "*.mistral.ai", "*.cohere.com", "*.cohere.ai", "*.groq.com",
+    "api.x.ai", "*.deepseek.com", "openrouter.ai", "*.openrouter.ai", "*.together.xyz", "*.together.ai",
+    "*.fireworks.ai", "*.perplexity.ai", "*.cerebras.ai", "*.nebius.com", "*.huggingface.co", "*.moonshot.ai",
+    "dashscope*.aliyuncs.com", "*.bigmodel.cn", "api.z.ai", "*.api.nvidia.com",
 )  # fmt: skip
-"""Domains of the public model providers, with all that is below them."""
+"""Hosts of the public model providers, as shell patterns."""
 
 TRAILERS_FORBIDDEN: frozenset[str] = frozenset(
     {

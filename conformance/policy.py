@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from conformance.grammar import TOKEN
-from conformance.known import REPEATABLE
+from conformance.known import INTERNAL_ROUTING, REPEATABLE
 from conformance.rule import Severity
 
 PROFILES = Path(__file__).parent / "profiles"
@@ -166,6 +166,19 @@ class StreamEvents(Table):
     )
 
 
+class Routing(Table):
+    """Topic routing: who may say which worker serves a request."""
+
+    internal: tuple[FieldName, ...] = Field(
+        default=tuple(sorted(INTERNAL_ROUTING)),
+        description="Headers by which a gateway tells the next hop which worker to use.",
+    )
+    behind_gateway: bool = Field(
+        default=False,
+        description="This hop lies behind the gateway that sets these headers, so that they are expected.",
+    )
+
+
 class Suite(Table):
     """Addon suite: which addons run, and beside what."""
 
@@ -187,6 +200,7 @@ class Policy(Table):
         default=DedupeHeaders(), description="Headers that may appear once."
     )
     stream_events: StreamEvents = Field(default=StreamEvents(), description="Event streams.")
+    routing: Routing = Field(default=Routing(), description="Who may route.")
     suite: Suite = Field(default=Suite(), description="The addons as a whole.")
 
 

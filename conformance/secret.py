@@ -70,9 +70,12 @@ def mask_value(name: bytes, value: bytes) -> bytes:
     >>> mask_value(b"Authorization", b"Bearer sk-1234567890"), mask_value(b"Authorization", b"Bearer None")
     (b'Bearer ***', b'Bearer None')
     """
+    key = name.strip(b" \t").lower()
+    if key == b"host" and b"@" in value:
+        # userinfo does not belong here (RFC 9110 §7.2), and is a password where it is
+        return _HIDDEN + value[value.rindex(b"@") :]
     if not is_secret_field(name):
         return mask_text(value)
-    key = name.strip(b" \t").lower()
     if key in (b"cookie", b"set-cookie"):
         # A Set-Cookie's attributes (Path, Domain, SameSite) are no secrets, and what rules are about.
         first, semicolon, attributes = value.partition(b";")

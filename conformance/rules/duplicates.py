@@ -122,8 +122,7 @@ def duplicate_date(response: Response) -> Hits:
     measured refuses it, but nginx logs a warning for each response, Envoy 1.40 and httpx join the two into
     something that is no date, and caches and clock-skew checks read either value.
 
-    > A sender MUST NOT generate multiple field lines with the same name in a message [...] unless that
-    > field's definition allows multiple field line values to be recombined as a comma-separated list.
+    > A sender MUST NOT generate multiple field lines with the same name in a message [...]
 
     Bad::
 
@@ -238,8 +237,7 @@ def duplicate_authorization(request: Request) -> Hits:
     sglang-router and vllm-router 0.1.17 hand both on to the worker. nginx answers 400; Apache, Envoy and
     lighttpd join the lines into one credential that nobody issued.
 
-    > A sender MUST NOT generate multiple field lines with the same name in a message [...] unless that
-    > field's definition allows multiple field line values to be recombined as a comma-separated list.
+    > A sender MUST NOT generate multiple field lines with the same name in a message [...]
 
     Bad::
 
@@ -257,13 +255,7 @@ def duplicate_authorization(request: Request) -> Hits:
     yield from _repeats(request, "authorization")
 
 
-@rule(
-    "RFC 9110 §5.3",
-    "RFC 7230 §3.2.2",
-    severity=ERROR,
-    fix="inject-auth",
-    fields=API_KEYS,
-)
+@rule("RFC 9110 §5.3", "RFC 7230 §3.2.2", severity=ERROR, fix="inject-auth", fields=API_KEYS)
 def duplicate_api_key(request: Request) -> Hits:
     """The request has more than one API key header of the same name.
 
@@ -271,8 +263,7 @@ def duplicate_api_key(request: Request) -> Hits:
     server and proxy measured but Apache and lighttpd hands both lines on; those two join them into one
     useless key.
 
-    > A sender MUST NOT generate multiple field lines with the same name in a message [...] unless that
-    > field's definition allows multiple field line values to be recombined as a comma-separated list.
+    > A sender MUST NOT generate multiple field lines with the same name in a message [...]
 
     Bad::
 
@@ -308,8 +299,7 @@ def duplicate_user_agent(request: Request) -> Hits:
     user-agent is enough to cause it, as in google-genai: one from the SDK, one from the user's extra headers.
     Caddy and Go's ReverseProxy keep the first, Apache, Envoy and lighttpd join them.
 
-    > A sender MUST NOT generate multiple field lines with the same name in a message [...] unless that
-    > field's definition allows multiple field line values to be recombined as a comma-separated list.
+    > A sender MUST NOT generate multiple field lines with the same name in a message [...]
 
     Bad::
 
@@ -344,8 +334,7 @@ def duplicate_location(response: Response) -> Hits:
     the two joined, "/a, /b", into a 404; Chromium 156 stops with ERR_RESPONSE_HEADERS_MULTIPLE_LOCATION where
     they differ; aiohttp 3.8.6 refuses even two that are equal.
 
-    > A sender MUST NOT generate multiple field lines with the same name in a message [...] unless that
-    > field's definition allows multiple field line values to be recombined as a comma-separated list.
+    > A sender MUST NOT generate multiple field lines with the same name in a message [...]
 
     Bad::
 
@@ -383,8 +372,7 @@ def duplicate_retry_after(response: Response) -> Hits:
     fall back to their own backoff, which is shorter; node's http takes the first. A gateway that adds its own
     limit to the provider's answer is the usual source.
 
-    > A sender MUST NOT generate multiple field lines with the same name in a message [...] unless that
-    > field's definition allows multiple field line values to be recombined as a comma-separated list.
+    > A sender MUST NOT generate multiple field lines with the same name in a message [...]
 
     Bad::
 
@@ -423,8 +411,7 @@ def duplicate_singleton_header(message: Message) -> Hits:
     websockets 17 a WebSocket handshake with two Origin lines. A gateway that copies an upstream's
     X-Frame-Options beside its own sends two policies.
 
-    > A sender MUST NOT generate multiple field lines with the same name in a message [...] unless that
-    > field's definition allows multiple field line values to be recombined as a comma-separated list.
+    > A sender MUST NOT generate multiple field lines with the same name in a message [...]
 
     Bad::
 
@@ -548,8 +535,7 @@ def duplicate_traceparent(request: Request) -> Hits:
     HTTP client inside a gateway that also copies the client's headers sends both; sglang-router and smg are
     among the routers that forward it.
 
-    > A sender MUST NOT generate multiple field lines with the same name in a message [...] unless that
-    > field's definition allows multiple field line values to be recombined as a comma-separated list.
+    > A sender MUST NOT generate multiple field lines with the same name in a message [...]
 
     Bad::
 
@@ -569,13 +555,7 @@ def duplicate_traceparent(request: Request) -> Hits:
     yield from _repeats(request, "traceparent")
 
 
-@rule(
-    "RFC 9110 §5.3",
-    "RFC 7230 §3.2.2",
-    severity=WARNING,
-    fix="dedupe-headers",
-    fields=REQUEST_IDS,
-)
+@rule("RFC 9110 §5.3", "RFC 7230 §3.2.2", severity=WARNING, fix="dedupe-headers", fields=REQUEST_IDS)
 def duplicate_request_id(message: Message) -> Hits:
     """A request id header is repeated with different values.
 
@@ -584,8 +564,7 @@ def duplicate_request_id(message: Message) -> Hits:
     provider's is the usual source; one that has another name for its own, as LiteLLM's x-litellm-call-id,
     keeps both readable.
 
-    > A sender MUST NOT generate multiple field lines with the same name in a message [...] unless that
-    > field's definition allows multiple field line values to be recombined as a comma-separated list.
+    > A sender MUST NOT generate multiple field lines with the same name in a message [...]
 
     Bad::
 
@@ -609,11 +588,7 @@ def duplicate_request_id(message: Message) -> Hits:
             yield from _repeats(message, name)
 
 
-@rule(
-    "RFC 9110 §5.3",
-    "RFC 7230 §3.2.2",
-    severity=WARNING,
-)
+@rule("RFC 9110 §5.3", "RFC 7230 §3.2.2", severity=WARNING)
 def conflicting_unknown_header(message: Message) -> Hits:
     """An unregistered header is repeated with different values.
 
@@ -625,8 +600,7 @@ def conflicting_unknown_header(message: Message) -> Hits:
     known and stay silent; so does a field where a line holds a comma, because it is then a list to whoever
     wrote it.
 
-    > A sender MUST NOT generate multiple field lines with the same name in a message [...] unless that
-    > field's definition allows multiple field line values to be recombined as a comma-separated list.
+    > A sender MUST NOT generate multiple field lines with the same name in a message [...]
 
     Bad::
 
@@ -701,13 +675,7 @@ def joined_singleton_value(message: Message) -> Hits:
                 )
 
 
-@rule(
-    "RFC 9110 §5.1",
-    "RFC 7230 §3.2",
-    severity=WARNING,
-    fix="dedupe-headers",
-    verbatim=True,
-)
+@rule("RFC 9110 §5.1", "RFC 7230 §3.2", severity=WARNING, fix="dedupe-headers", verbatim=True)
 def case_variant_duplicate_header(message: Message) -> Hits:
     """A header appears twice with names that differ only in case.
 
