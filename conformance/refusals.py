@@ -155,6 +155,8 @@ def _name_rule(name: bytes) -> str | None:
 
 
 def _value_rule(value: bytes) -> str | None:
+    if b"\r" in value and b"\n" not in value and b"\0" not in value:
+        return "bare-carriage-return"
     if CR_LF_NUL.search(value):
         return "newline-or-nul-in-header"
     return "control-character-in-header" if OTHER_CTL.search(value) else None
@@ -168,11 +170,13 @@ def _request_line(quoted: str, message: Message | None) -> Verdict:
     target, _, version = words[1].rstrip().rpartition(b" ")
     if not version.upper().startswith(b"HTTP"):
         return None
+    if b"\r" in line and b"\r" not in words[0] + target.strip():
+        return "bare-carriage-return"
     if not HTTP_VERSION.fullmatch(version):
         return "http-version-malformed"
     if not TOKEN.fullmatch(words[0]):
         return "method-malformed"
-    if line != b"%s %s %s" % (words[0], target, version) or target.startswith(b" "):
+    if line != b"%s %s %s" % (words[0], target, version) or target != target.strip():
         return "extra-space-in-start-line"
     if any(octet <= 0x20 or octet == 0x7F for octet in target):
         return "illegal-character-in-request-target"
@@ -183,12 +187,14 @@ def _status_line(quoted: str, message: Message | None) -> Verdict:
     line = _octets(quoted)
     if line[:4].upper() != b"HTTP":
         return None
-    version, _, rest = line.partition(b" ")
-    if not HTTP_VERSION.fullmatch(version):
+    words = line.split(None, 2)
+    if b"\r" in line:
+        return "bare-carriage-return"
+    if not HTTP_VERSION.fullmatch(words[0]):
         return "http-version-malformed"
-    if rest.startswith(b" "):
+    if line.split(b" ", 2)[:2] != words[:2]:
         return "extra-space-in-start-line"
-    return None if STATUS_CODE.fullmatch(rest.partition(b" ")[0]) else "status-code-malformed"
+    return None if len(words) > 1 and STATUS_CODE.fullmatch(words[1]) else "status-code-malformed"
 
 
 def _content_length(quoted: str, message: Message | None) -> Verdict:
