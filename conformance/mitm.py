@@ -368,8 +368,8 @@ def upgraded(record: bytes) -> bytes:
     from mitmproxy.io import compat, tnetstring
 
     try:
-        state = compat.migrate_flow(tnetstring.parse(record[-1], memoryview(record)[:-1]))
+        state = compat.migrate_flow(tnetstring.parse(record[-1], memoryview(record)[:-1]))  # type: ignore[arg-type]
         whole = tnetstring.dumps(state)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         raise ValueError(f"mitmproxy cannot migrate this flow ({type(error).__name__})") from error
     return whole[whole.index(b":") + 1 :]

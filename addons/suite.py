@@ -1,0 +1,81 @@
+"""Run all addons in their order, or none.
+
+The order, which is also the order of their hooks:
+
+1. dedupe-headers, so that whatever comes after sees one line for each header that may appear once;
+2. stream-events, last, so that it goes by the Content-Type that is really sent.
+
+The suite tests itself and ends mitmproxy with exit code 1 where it cannot keep what it promises: an addon
+that does not load, a setting that cannot be used, an option nobody knows, or an option of mitmproxy that
+works against the addons:
+
+- `modify_headers` and `upstream_auth` run after the addons and undo what they did;
+- `stickyauth` copies one client's credentials into the requests of others to the same host;
+- `stream_large_bodies` sends a request's head before its content was seen, and headers that are derived from
+  the content would be in the recording and not on the wire.
+
+While mitmproxy runs, such an option is refused and the old value stays.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Set
+
+from mitmproxy import ctx, exceptions
+from mitmproxy.addonmanager import Loader
+
+from conformance import mitm
+from conformance.addon import addons as scripts
+from conformance.policy import Suite as Policy
+
+logger = logging.getLogger(__name__)
+
+ORDER = (
+    "dedupe-headers",
+    "stream-events",
+)
+CONFLICTS = ("modify_headers", "stickyauth", "stream_large_bodies", "upstream_auth")
+
+
+class Suite:
+    """Holds the addons: mitmproxy calls the hooks of its own first, then theirs."""
+
+    name = "suite"
+
+    def __init__(self) -> None:
+        self.addons: list[object] = []
+        self.policy = Policy()
+
+    def load(self, loader: Loader) -> None:
+        mitm.add_options(loader, Policy, "suite")
+        self.policy = mitm.early_options(Policy, "suite")  # which addons there are is decided now
+        known = scripts()
+        self.addons = [
+            addon
+            for name in ORDER
+            if name not in self.policy.without
+            for addon in mitm.script_addons(known[name].path)
+        ]
+
+    def configure(self, updated: Set[str]) -> None:
+        policy = mitm.read_options(ctx.options, Policy, "suite")
+        if strangers := set(policy.without) - set(ORDER):
+            raise exceptions.OptionsError(f"suite: there is no addon {', '.join(sorted(strangers))}")
+        if set(policy.without) != set(self.policy.without):
+            raise exceptions.OptionsError("suite: which addons run is decided at the start")
+        for option in CONFLICTS:
+            if getattr(ctx.options, option) and option not in policy.tolerate:
+                raise exceptions.OptionsError(
+                    f"suite: {option} works against the addons; unset it, or name it in suite.tolerate"
+                )
+        self.policy = policy
+
+    def running(self) -> None:
+        mitm.refuse_unknown_options("suite")
+        for name in ORDER:
+            if name not in self.policy.without and ctx.master.addons.get(name) not in self.addons:
+                logger.error("suite: the addon %s is not loaded, or loaded twice", name)
+
+
+addons = [Suite()]

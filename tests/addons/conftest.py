@@ -1,0 +1,193 @@
+"""A mitmdump in this process, a server that sends what the test says, and raw sockets at both ends."""
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from mitmproxy.exceptions import OptionsError
+from mitmproxy.io import FlowReader
+from mitmproxy.options import Options
+from mitmproxy.tools.dump import DumpMaster
+
+ADDONS = Path(__file__).parents[2] / "addons"
+PATIENCE = 10
+
+
+def read_head(connection: socket.socket) -> bytes:
+    """Octets up to the end of a header section, and of the content if it has a Content-Length."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = connection.recv(65536)
+        if not piece:
+            return data
+        data += piece
+    head, _, content = data.partition(b"\r\n\r\n")
+    for line in head.split(b"\r\n"):
+        if line.lower().startswith(b"content-length:"):
+            while len(content) < int(line.partition(b":")[2]):
+                content += connection.recv(65536)
+    return head + b"\r\n\r\n" + content
+
+
+def read_all(connection: socket.socket) -> bytes:
+    data = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := connection.recv(65536):
+            data += piece
+    return data
+
+
+class Server:
+    """Listens on a free port; ``answer`` is called with each connection and each request on it."""
+
+    def __init__(self, answer: Callable[[socket.socket, bytes], None]) -> None:
+        self.answer = answer
+        self.requests: list[bytes] = []
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.threads = [threading.Thread(target=self._accept, daemon=True)]
+        self.connections: list[socket.socket] = []
+        self.threads[0].start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.socket.accept()
+                connection.settimeout(PATIENCE)
+                self.connections.append(connection)
+                self.threads.append(threading.Thread(target=self._serve, args=(connection,), daemon=True))
+                self.threads[-1].start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            while request := read_head(connection):
+                self.requests.append(request)
+                self.answer(connection, request)
+
+    def close(self) -> None:
+        for each in (self.socket, *self.connections):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        for thread in self.threads:
+            thread.join(PATIENCE)
+
+
+class Proxy:
+    """A DumpMaster in a thread, in front of a server."""
+
+    def __init__(self, script: str, server: Server, recording: Path, options: dict) -> None:
+        self.recording = recording
+        self.server = server
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._options = {
+            "listen_host": "127.0.0.1",
+            "listen_port": 0,
+            "mode": [f"reverse:http://127.0.0.1:{server.port}"],
+            "save_stream_file": str(recording),
+            "scripts": [str(ADDONS / script)],
+            **options,
+        }
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._ready.wait(PATIENCE), "mitmproxy did not start"
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as failure:  # noqa: BLE001 - SystemExit, too, is for the test to see
+            self._failure = failure
+        finally:
+            self._ready.set()
+
+    async def _main(self) -> None:
+        options = Options()
+        self.master = DumpMaster(options, with_termlog=False, with_dumper=False)
+        options.update_defer(**self._options)  # those of the scripts come into being later
+        self.master.addons.add(self)
+        try:
+            await self.master.run()
+        finally:
+            # mitmproxy leaves its listening sockets to the end of the process.
+            await self.master.addons.get("proxyserver").servers.update([])
+
+    def running(self) -> None:
+        self.port = self.master.addons.get("proxyserver").listen_addrs()[0][1]
+        self._ready.set()
+
+    def connect(self) -> socket.socket:
+        connection = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+        connection.settimeout(PATIENCE)
+        return connection
+
+    def ask(self, request: bytes) -> bytes:
+        """Everything that comes back until the proxy closes the connection."""
+        with self.connect() as connection:
+            connection.sendall(request)
+            return read_all(connection)
+
+    def try_to_set(self, **options) -> None:
+        """Change options in mitmproxy's own thread; what it refuses it puts back."""
+
+        async def change() -> None:
+            with contextlib.suppress(OptionsError):
+                self.master.options.update(**options)
+
+        asyncio.run_coroutine_threadsafe(change(), self.master.event_loop).result(PATIENCE)
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self.master.shutdown()
+            self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
+
+    def flows(self) -> list:
+        """What was recorded; ends the proxy."""
+        self.stop()
+        with self.recording.open("rb") as file:
+            return list(FlowReader(file).stream())
+
+
+@pytest.fixture
+def proxied(tmp_path, monkeypatch) -> Iterator[Callable[..., Proxy]]:
+    """``proxied(script, answer, option=value...)``: a proxy that runs a script of ``addons/``, and a server."""
+    monkeypatch.chdir(tmp_path)
+    with contextlib.ExitStack() as ends:
+
+        def start(script: str, answer: Callable[[socket.socket, bytes], None], **options) -> Proxy:
+            server = Server(answer)
+            ends.callback(server.close)
+            options.setdefault("confdir", str(tmp_path / "confdir"))
+            proxy = Proxy(script, server, tmp_path / "recording.flow", options)
+            ends.callback(proxy.stop)
+            return proxy
+
+        yield start
+
+
+@pytest.fixture
+def mitmdump(tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run mitmdump as a process of its own until it ends; only for starts that fail."""
+
+    def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        code = "import sys; from mitmproxy.tools.main import mitmdump; mitmdump(sys.argv[1:])"
+        fixed = ["--listen-host", "127.0.0.1", "-p", "0", "--set", f"confdir={tmp_path / 'confdir'}"]
+        return subprocess.run(
+            [sys.executable, "-c", code, *fixed, *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=cwd,
+            check=False,
+        )
+
+    return run
