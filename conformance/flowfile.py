@@ -41,7 +41,7 @@ OLDEST, NEWEST = 19, 21
 LONGEST_PREFIX = 12
 """Digits that mitmproxy accepts before the colon."""
 
-_BROKEN = (ValueError, IndexError, KeyError, TypeError, RecursionError)
+_BROKEN = (ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError)
 """What reading a record raises that is not what it says it is."""
 
 

@@ -117,10 +117,10 @@ class _Json:
             try:
                 value, end = self._decode(self._text, self._at)
             except json.JSONDecodeError as error:
-                ended = error.pos >= len(self._text) - 16 or error.msg.startswith("Unterminated")
-                if ended and self._more():
+                cut = self._is_cut(error)
+                if cut and self._more():
                     continue
-                if ended:
+                if cut:
                     raise self.error("the HAR breaks off in the value that begins here") from None
                 raise self.error(f"this is not JSON: {error.msg}", error.pos) from None
             except (ValueError, RecursionError) as error:
@@ -131,6 +131,12 @@ class _Json:
                 continue
             self._at += size
             return value
+
+    def _is_cut(self, error: json.JSONDecodeError) -> bool:
+        """Whether more of the text might have helped."""
+        if error.msg.startswith("Invalid \\"):  # an escape
+            return error.pos >= len(self._text) - len("\\u0000")
+        return error.msg.startswith("Unterminated") or _UNFINISHED.match(self._text, error.pos) is not None
 
     def names(self) -> Iterator[str]:
         """The names of an object; the caller takes the value of each."""
@@ -157,6 +163,9 @@ class _Json:
             yield self.value()
             if self.take(",]") == "]":
                 return
+
+
+_UNFINISHED = re.compile(r"[-+.0-9A-Za-z]*\Z")  # nothing, or the beginning of a number, true, false, null
 
 
 def _entries(file: BinaryIO, notes: list[str]) -> Iterator[Any]:
@@ -202,7 +211,9 @@ class _EntryError(ValueError):
 _SEEN = Evidence.HEADERS | Evidence.FLOWS
 _SCHEMES = {"http": b"http", "ws": b"http", "https": b"https", "wss": b"https"}
 _PORTS = {b"http": "80", b"https": "443"}
-_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*):(?://(?P<authority>[^/?#]*))?(?P<path>[^#]*)")
+_URL = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*):(?://(?P<authority>[^/?#]*))?(?P<path>[^#]*)(?:#.*)?", re.DOTALL
+)
 _HTTP1 = re.compile(r"http/[01]\.[0-9]")
 _HTTP2 = frozenset({"h2", "h2c", "http/2", "http/2.0"})
 _OPCODES: dict[str, Any] = {"1": "TEXT", "2": "BINARY", "8": "CLOSE", "9": "PING", "10": "PONG"}
