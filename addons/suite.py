@@ -20,10 +20,11 @@ While mitmproxy runs, such an option is refused and the old value stays.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Set
 
 from mitmproxy import ctx, exceptions
-from mitmproxy.addonmanager import Loader
+from mitmproxy.addonmanager import Loader, traverse
 
 from conformance import mitm
 from conformance.addon import addons as scripts
@@ -73,9 +74,10 @@ class Suite:
 
     def running(self) -> None:
         mitm.refuse_unknown_options("suite")
+        running = Counter(getattr(addon, "name", "") for addon in traverse(ctx.master.addons.chain))
         for name in ORDER:
-            if name not in self.policy.without and ctx.master.addons.get(name) not in self.addons:
-                logger.error("suite: the addon %s is not loaded, or loaded twice", name)
+            if name not in self.policy.without and running[name] != 1:
+                logger.error("suite: the addon %s is loaded %d times", name, running[name])
 
 
 addons = [Suite()]

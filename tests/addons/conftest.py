@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -82,9 +83,12 @@ class Server:
 class Proxy:
     """A DumpMaster in a thread, in front of a server."""
 
-    def __init__(self, script: str, server: Server, recording: Path, options: dict) -> None:
+    def __init__(
+        self, script: str, server: Server, recording: Path, words: Sequence[str], options: dict
+    ) -> None:
         self.recording = recording
         self.server = server
+        self._words = words
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._options = {
@@ -112,15 +116,21 @@ class Proxy:
     async def _main(self) -> None:
         options = Options()
         self.master = DumpMaster(options, with_termlog=False, with_dumper=False)
+        options.set(*self._words, defer=True)  # as --set does
         options.update_defer(**self._options)  # those of the scripts come into being later
-        self.master.addons.add(self)
+        check = self.master.addons.get("errorcheck").logger
+        ready = asyncio.create_task(self._watch(check))
         try:
             await self.master.run()
         finally:
+            ready.cancel()
             # mitmproxy leaves its listening sockets to the end of the process.
             await self.master.addons.get("proxyserver").servers.update([])
 
-    def running(self) -> None:
+    async def _watch(self, check: logging.Handler) -> None:
+        # mitmproxy takes this handler away when the start is over and nothing was wrong.
+        while check in logging.getLogger().handlers:
+            await asyncio.sleep(0.001)
         self.port = self.master.addons.get("proxyserver").listen_addrs()[0][1]
         self._ready.set()
 
@@ -159,15 +169,20 @@ class Proxy:
 
 @pytest.fixture
 def proxied(tmp_path, monkeypatch) -> Iterator[Callable[..., Proxy]]:
-    """``proxied(script, answer, option=value...)``: a proxy that runs a script of ``addons/``, and a server."""
+    """``proxied(script, answer, option=value...)``: a proxy running a script of ``addons/``, and a server."""
     monkeypatch.chdir(tmp_path)
     with contextlib.ExitStack() as ends:
 
-        def start(script: str, answer: Callable[[socket.socket, bytes], None], **options) -> Proxy:
+        def start(
+            script: str,
+            answer: Callable[[socket.socket, bytes], None] = lambda connection, request: None,
+            words: Sequence[str] = (),
+            **options,
+        ) -> Proxy:
             server = Server(answer)
             ends.callback(server.close)
             options.setdefault("confdir", str(tmp_path / "confdir"))
-            proxy = Proxy(script, server, tmp_path / "recording.flow", options)
+            proxy = Proxy(script, server, tmp_path / "recording.flow", words, options)
             ends.callback(proxy.stop)
             return proxy
 

@@ -58,30 +58,42 @@ def test_settings_come_from_the_file_and_the_command_line_wins(proxied, tmp_path
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--set", "upstream_auth=a:b"], "suite: upstream_auth works against the addons"),
-        (["-H", "/~s/Server/x"], "suite: modify_headers works against the addons"),
-        (["--set", "stream_large_bodies=1m"], "suite: stream_large_bodies works against"),
-        (["--set", "stickyauth=."], "suite: stickyauth works against"),
-        (["--set", "dedupe_headers_keeplast=server"], "did you mean dedupe_headers_keep_last"),
-        (["--set", "dedup_headers_once=server"], "did you mean dedupe_headers_once"),
-        (["--set", "stream_events_keep"], "stream_events_keep: takes one value, not 0"),
-        (["--set", "stream_events_keep=-1"], "greater than or equal to 0"),
-        (["--set", "suite_without=dedupe"], "there is no addon dedupe"),
-        (["-s", str(ADDONS / "dedupe_headers.py")], "already exists"),
+        (["upstream_auth=a:b"], "suite: upstream_auth works against the addons"),
+        (["modify_headers=/~s/Server/x"], "suite: modify_headers works against the addons"),
+        (["stream_large_bodies=1m"], "suite: stream_large_bodies works against"),
+        (["stickyauth=."], "suite: stickyauth works against"),
+        (["dedupe_headers_keeplast=server"], "did you mean dedupe_headers_keep_last"),
+        (["dedup_headers_once=server"], "did you mean dedupe_headers_once"),
+        (["stream_events_keep"], "stream_events_keep: takes one value, not 0"),
+        (["stream_events_keep=-1"], "greater than or equal to 0"),
+        (["suite_without=dedupe"], "there is no addon dedupe"),
     ],
 )
-def test_does_not_start(words: list[str], said: str, tmp_path, mitmdump) -> None:
-    found = mitmdump("-s", str(SUITE), *words, cwd=tmp_path)
-    assert found.returncode == 1, found
-    assert said in found.stdout + found.stderr
+def test_does_not_start(words: list[str], said: str, proxied, caplog) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        proxied("suite.py", words=words, save_stream_file=None)
+    assert said in caplog.text
 
 
-def test_bad_settings_file_stops_the_start(tmp_path, mitmdump) -> None:
+@pytest.mark.parametrize("scripts", [["suite.py", "dedupe_headers.py"], ["dedupe_headers.py", "suite.py"]])
+def test_does_not_start_with_an_addon_twice(scripts: list[str], proxied, caplog) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        proxied("suite.py", scripts=[str(ADDONS / name) for name in scripts], save_stream_file=None)
+    assert "already exists" in caplog.text or "loaded 2 times" in caplog.text
+
+
+def test_bad_settings_file_stops_mitmdump(tmp_path, mitmdump) -> None:
     (tmp_path / "hoplint.toml").write_text("[policy.dedupe-headers]\nkep-last = []\n")
     found = mitmdump("-s", str(SUITE), cwd=tmp_path)
     assert found.returncode == 1
     line = "hoplint.toml: policy.dedupe-headers.kep-last: there is no such key; did you mean keep-last?"
     assert line in found.stdout + found.stderr
+
+
+def test_bad_option_stops_mitmdump(tmp_path, mitmdump) -> None:
+    found = mitmdump("-s", str(SUITE), "--set", "stream_events_keep", cwd=tmp_path)
+    assert found.returncode == 1
+    assert "stream_events_keep: takes one value, not 0" in found.stdout + found.stderr
 
 
 def test_conflict_can_be_tolerated(proxied) -> None:
