@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from conformance.known import API_KEYS, JOINED, REPEATABLE, REQUEST_IDS, SINGLETONS
+from conformance.known import API_KEYS, HOP_BY_HOP, JOINED, REPEATABLE, REQUEST_IDS, SINGLETONS
 from conformance.message import FieldLine, Message, Request, Response
 from conformance.rule import ERROR, WARNING, Hits, rule
 from conformance.secret import is_secret_field, mask_text, quoted, shown
@@ -36,7 +36,7 @@ OWN_RULE_ON_RESPONSES = frozenset(
 _OTHER_ON_REQUESTS = SINGLETONS - OWN_RULE_ON_BOTH - OWN_RULE_ON_REQUESTS
 _OTHER_ON_RESPONSES = SINGLETONS - OWN_RULE_ON_BOTH - OWN_RULE_ON_RESPONSES
 _CORS_SINGLE = ("access-control-allow-credentials", "access-control-max-age")
-_KNOWN = SINGLETONS | REPEATABLE | API_KEYS
+_KNOWN = SINGLETONS | REPEATABLE | API_KEYS | HOP_BY_HOP
 
 
 def _repeats(message: Message, name: str) -> Hits:
@@ -369,7 +369,7 @@ def duplicate_retry_after(response: Response) -> Hits:
     """The response has more than one Retry-After header.
 
     Clients that join the values, as httpx and so the OpenAI and Anthropic SDKs do, cannot parse "1, 30" and
-    fall back to their own backoff, which is shorter; node's http takes the first. A gateway that adds its own
+    fall back to their own backoff; node's http takes the first. A gateway that adds its own
     limit to the provider's answer is the usual source.
 
     > A sender MUST NOT generate multiple field lines with the same name in a message [...]
