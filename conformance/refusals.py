@@ -167,7 +167,8 @@ def _request_line(quoted: str, message: Message | None) -> Verdict:
     words = line.split(None, 1)
     if len(words) < 2:
         return None
-    target, _, version = words[1].rstrip().rpartition(b" ")
+    *rest, version = words[1].rsplit(None, 1)
+    target = b"".join(rest)
     if not version.upper().startswith(b"HTTP"):
         return None
     if b"\r" in line and b"\r" not in words[0] + target.strip():
@@ -176,7 +177,7 @@ def _request_line(quoted: str, message: Message | None) -> Verdict:
         return "http-version-malformed"
     if not TOKEN.fullmatch(words[0]):
         return "method-malformed"
-    if line != b"%s %s %s" % (words[0], target, version) or target != target.strip():
+    if line != b"%s %s %s" % (words[0], target, version):
         return "extra-space-in-start-line"
     if any(octet <= 0x20 or octet == 0x7F for octet in target):
         return "illegal-character-in-request-target"
