@@ -278,11 +278,11 @@ def test_cut_at_any_octet(window, monkeypatch):
     whole, error = until_broken(b"\xef\xbb\xbf" + data + b" \n")
     assert error is None
     assert len(whole) == 2
-    first_ends = data.index(b"}", data.index(b"hi")) + 2
+    ends = [data.index(b"}}}", at) + 3 for at in (data.index(b"hi"), data.rindex(b"hi"))]
     for end in range(0, len(data), 1 if window == 1 << 20 else 13):
         items, error = until_broken(data[:end])
         assert "breaks off" in error, data[:end]
-        assert len(items) == (end >= first_ends)
+        assert len(items) == sum(end >= whole_entry for whole_entry in ends)
 
 
 @pytest.mark.parametrize(
