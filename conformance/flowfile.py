@@ -217,7 +217,7 @@ class _Table:
 
 _lines: dict[bytes, tuple[bytes, bytes]] = {}
 """Header lines read before: in recordings of agents, four of five repeat an earlier one to the octet."""
-_KEPT_LINES = 4096
+_KEPT_LINES, _KEPT_LENGTH = 4096, 1024
 
 
 def _pairs(data: bytes, at: int, stop: int) -> list[tuple[bytes, bytes]]:
@@ -233,9 +233,10 @@ def _pairs(data: bytes, at: int, stop: int) -> list[tuple[bytes, bytes]]:
         pair = _lines.get(line)
         if pair is None:
             pair = _pair(line)
-            if len(_lines) >= _KEPT_LINES:
-                _lines.clear()
-            _lines[line] = pair
+            if len(line) <= _KEPT_LENGTH:
+                if len(_lines) >= _KEPT_LINES:
+                    _lines.clear()
+                _lines[line] = pair
         pairs.append(pair)
         at = end + 1
     if at != stop:
