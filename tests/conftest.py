@@ -1,4 +1,7 @@
-"""A mitmdump in this process, a server that sends what the test says, and raw sockets at both ends."""
+"""A mitmdump in this process, a server that sends what the test says, and raw sockets at both ends.
+
+mitmproxy is imported where it is used: most tests need none of it, and it takes two seconds.
+"""
 
 import asyncio
 import contextlib
@@ -11,12 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from mitmproxy.exceptions import OptionsError
-from mitmproxy.io import FlowReader
-from mitmproxy.options import Options
-from mitmproxy.tools.dump import DumpMaster
 
-ADDONS = Path(__file__).parents[2] / "addons"
+ADDONS = Path(__file__).parents[1] / "addons"
 PATIENCE = 10
 
 
@@ -114,6 +113,9 @@ class Proxy:
             self._ready.set()
 
     async def _main(self) -> None:
+        from mitmproxy.options import Options
+        from mitmproxy.tools.dump import DumpMaster
+
         options = Options()
         self.master = DumpMaster(options, with_termlog=False, with_dumper=False)
         options.set(*self._words, defer=True)  # as --set does
@@ -147,6 +149,7 @@ class Proxy:
 
     def try_to_set(self, **options) -> None:
         """Change options in mitmproxy's own thread; what it refuses it puts back."""
+        from mitmproxy.exceptions import OptionsError
 
         async def change() -> None:
             with contextlib.suppress(OptionsError):
@@ -162,6 +165,8 @@ class Proxy:
 
     def flows(self) -> list:
         """What was recorded; ends the proxy."""
+        from mitmproxy.io import FlowReader
+
         self.stop()
         with self.recording.open("rb") as file:
             return list(FlowReader(file).stream())
