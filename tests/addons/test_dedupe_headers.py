@@ -1,6 +1,7 @@
 import socket
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mitmproxy.test import tflow
 
-from conformance import mitm
+from conformance import mitm, recording
 from conformance.known import REPEATABLE
-from conformance.message import Fields
+from conformance.lint import Linter, Settings
+from conformance.message import Exchange, Fields
 from conformance.policy import DedupeHeaders
+from conformance.rule import load
 
+RULES = load()
 SCRIPT = Path(__file__).parents[2] / "addons" / "dedupe_headers.py"
 (addon,) = mitm.script_addons(SCRIPT)
 dedupe = sys.modules[type(addon).__module__].dedupe
@@ -290,3 +294,43 @@ def test_flows_from_a_file_are_left_alone(tmp_path) -> None:
     addon.responseheaders(flow)
     assert flow.response.headers.fields is before
     assert len(flow.metadata[mitm.JOURNAL]) == 1
+
+
+def mended(item: Exchange) -> Exchange:
+    """The exchange as it is behind the addon."""
+
+    def mend(message):
+        try:
+            return replace(
+                message, fields=mitm.changed(message.fields, dedupe(message.fields, DedupeHeaders()))
+            )
+        except mitm.Refused:
+            return message
+
+    return replace(
+        item, request=mend(item.request), response=None if item.response is None else mend(item.response)
+    )
+
+
+def fired(items: list[Exchange]) -> set[str]:
+    linter = Linter(RULES, None, Settings(), "example")
+    for item in items:
+        linter.take(item)
+    return {finding.rule for finding in linter.findings}
+
+
+EXAMPLES = [
+    pytest.param(rule, example, id=f"{rule.name}-{number}")
+    for rule in RULES.values()
+    for number, example in enumerate(rule.examples)
+]
+
+
+@pytest.mark.parametrize(("rule", "example"), EXAMPLES)
+def test_promise(rule, example) -> None:
+    """What names this addon as its fix is fixed by it, and nothing that was silent speaks up."""
+    items = [item for item in recording.parse(example.transcript) if isinstance(item, Exchange)]
+    after = fired([mended(item) for item in items])
+    assert after <= fired(items)
+    if rule.fix == "dedupe-headers" and example.bad:
+        assert rule.name not in after
