@@ -162,7 +162,7 @@ def _names(values: Iterable[str]) -> list[str]:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from conformance import lint, recording
+    from conformance import addon, lint, recording
     from conformance.reports import FORMATS
 
     reports = [_report_option(value, FORMATS) for value in options.report]
@@ -196,6 +196,7 @@ def _check(options: argparse.Namespace) -> int:
     )
     with _progress(options) as progress:
         run = lint.check(recordings, rules, policy=loaded.settings.policy, settings=settings, progress=progress)
+    run.addons = frozenset(addon.addons())
     look = _look(options)
     if recordings:
         _write(FORMATS[options.format](run, look))

@@ -121,6 +121,8 @@ class Run:
     suppressed: list[Suppressed] = field(default_factory=list)
     edits: Counter[str] = field(default_factory=Counter)
     """Changes that addons made in flight, by addon, as their journals tell."""
+    addons: frozenset[str] = frozenset()
+    """The addons that are installed: only those are offered as a fix."""
     failures: list[str] = field(default_factory=list)
     """What could not be done: unreadable recordings, rules that raised."""
 

@@ -130,8 +130,8 @@ class Rule:
         """The Bad and Good transcripts of the docstring, in order."""
         found = []
         heads = list(_EXAMPLE.finditer(self.doc))
-        for head, following in zip(heads, [*heads[1:], None], strict=True):
-            text = self.doc[head.end() : following.start() if following else None]
+        for head, stop in zip(heads, [*(h.start() for h in heads[1:]), len(self.doc)], strict=False):
+            text = self.doc[head.end() : stop]
             also = frozenset((head["also"] or "").replace(",", " ").split())
             found.append(Example(head["kind"] == "Bad", textwrap.dedent(text).strip("\n"), also))
         return found

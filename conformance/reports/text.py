@@ -34,7 +34,8 @@ def full(run: Run, look: Look) -> str:
     groups = [[finding] for finding in run.findings] if look.verbose else list(_grouped(run.findings))
     for group in groups:
         rule = run.rule(group[0].rule)
-        lines = list(_explained(group, rule, first=rule.name not in explained, width=min(width, 100)))
+        first, addon = rule.name not in explained, rule.fix if rule.fix in run.addons else None
+        lines = _explained(group, rule, addon, first=first, width=min(width, 100))
         explained.add(rule.name)
         for line in lines:
             if look.width:
@@ -66,7 +67,9 @@ def _grouped(findings: Iterable[Finding]) -> Iterator[list[Finding]]:
     yield from groups.values()
 
 
-def _explained(group: list[Finding], rule: Rule, *, first: bool, width: int) -> Iterator[Text]:
+def _explained(
+    group: list[Finding], rule: Rule, addon: str | None, *, first: bool, width: int
+) -> Iterator[Text]:
     finding = group[0]
     head = Text.assemble(
         (f"{finding.severity}[{finding.rule}]", _STYLES[finding.severity]), (f": {finding.why}", "bold")
@@ -85,7 +88,7 @@ def _explained(group: list[Finding], rule: Rule, *, first: bool, width: int) -> 
             arrow, _, rest = quote.text.partition(" ")
             marks = " " * (len(arrow) + 1) + "^" * max(1, len(rest))
             yield Text.assemble((" " * gutter + " | ", "blue"), (marks, _STYLES[finding.severity]))
-    yield from _facts(group, rule, first=first, indent=gutter, width=width)
+    yield from _facts(group, rule, addon, first=first, indent=gutter, width=width)
 
 
 def _place(finding: Finding) -> Text:
@@ -106,7 +109,9 @@ def _where(finding: Finding) -> str:
     return f"{at.recording}#{at.exchange}" if at.exchange is not None else at.recording
 
 
-def _facts(group: list[Finding], rule: Rule, *, first: bool, indent: int, width: int) -> Iterator[Text]:
+def _facts(
+    group: list[Finding], rule: Rule, addon: str | None, *, first: bool, indent: int, width: int
+) -> Iterator[Text]:
     def fact(label: str, text: Text | str) -> Iterator[Text]:
         body = Text.assemble((f"{label}: ", "bold") if label else "", text)
         for number, line in enumerate(body.wrap(Console(width=width), max(40, width - indent - 3))):
@@ -119,10 +124,10 @@ def _facts(group: list[Finding], rule: Rule, *, first: bool, indent: int, width:
     yield from fact("", _sources(rule))
     if rule.breaks:
         yield from fact("breaks", ", ".join(rule.breaks))
-    if rule.fix:
-        yield from fact("fix", f'mitmdump -s "$(hoplint addons {rule.fix})"')
+    if addon:
+        yield from fact("fix", f'mitmdump -s "$(hoplint addons {addon})"')
     elif group[0].origin != "recorder":
-        yield from fact("fix", f"at the {group[0].origin}: no addon can repair it in flight")
+        yield from fact("fix", f"at the {group[0].origin}; no addon repairs it in flight")
 
 
 def _others(group: list[Finding]) -> str:
@@ -173,7 +178,7 @@ def _statistics(run: Run) -> Iterator[Text]:
     for name, count in counts.most_common():
         rule = run.rule(name)
         severity = next(f.severity for f in run.findings if f.rule == name)
-        mark = f"[{rule.fix}]" if rule.fix else ""
+        mark = f"[{rule.fix}]" if rule.fix in run.addons else ""
         yield Text.assemble(f"{count:>6}  ", (f"{severity:<8}", _STYLES[severity]), f"{name}  ", (mark, "dim"))
 
 
@@ -190,9 +195,9 @@ def _tally(run: Run) -> Iterator[Text]:
     if run.suppressed:
         text += f"; {len(run.suppressed)} ignored"
     text += f". {len(run.exercised)} of {_plural(len(run.rules), 'rule')} could be decided on this evidence."
-    addons = Counter(fix for finding in run.findings if (fix := run.rule(finding.rule).fix))
+    addons = Counter(fix for finding in run.findings if (fix := run.rule(finding.rule).fix) in run.addons)
     if addons:
-        names = ", ".join(name for name, _ in addons.most_common())
+        names = ", ".join(name for name, _ in addons.most_common() if name)
         text += f" {addons.total()} can be mended in flight: {names}."
     style = _STYLES[min((f.severity for f in run.findings), key=lambda s: s.rank)] if run.findings else "bold green"
     yield Text(text, style=style)

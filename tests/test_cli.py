@@ -1,0 +1,246 @@
+"""The command line as a user meets it: what is printed where, and the exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conformance.cli import main
+
+ROOT = Path(__file__).parents[1]
+DOUBLED = "> GET / HTTP/1.1\n> Host: a\n< HTTP/1.1 200 OK\n< Content-Length: 0\n< Server: a\n< Server: b\n"
+CLEAN = "> GET / HTTP/1.1\n> Host: a\n< HTTP/1.1 200 OK\n< Content-Length: 0\n< Date: Fri, 20 Nov 2026 03:14:14 GMT\n"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one bad and one good recording, and no settings file above it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    (tmp_path / "bad.http").write_text(DOUBLED)
+    (tmp_path / "good.http").write_text(CLEAN)
+    return tmp_path
+
+
+@pytest.fixture
+def hoplint(capfd: pytest.CaptureFixture[str]):
+    """Run the command; gives exit code, stdout, stderr."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        try:
+            code = main(words)
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        return code, out, err
+
+    return run
+
+
+def test_findings_exit_1_and_a_clean_recording_0(hoplint) -> None:
+    code, out, err = hoplint("check", "bad.http")
+    assert (code, err) == (1, "")
+    assert "error[duplicate-server]" in out
+    code, out, err = hoplint("check", "good.http")
+    assert (code, err) == (0, "")
+    assert "could be decided" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--fail-on", "never"], 0),
+        (["--exit-zero"], 0),
+        (["--fail-on", "note"], 1),
+        (["--ignore", "duplicate-server"], 0),
+        (["--select", "framing"], 0),
+        (["--select", "rfc9110", "--ignore", "duplicates"], 0),
+        (["--select", "duplicate-date,duplicate-server"], 1),
+    ],
+)
+def test_options_decide_the_verdict(hoplint, words: list[str], code: int) -> None:
+    assert hoplint("check", "bad.http", *words)[0] == code
+
+
+def test_a_folder_is_searched(hoplint) -> None:
+    code, out, _ = hoplint("check")
+    assert code == 1
+    assert "of 2 recordings" in out
+
+
+def test_stdin(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "conformance", "check", "-", "--format", "concise"], input=DOUBLED, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stdout.startswith("-:6: error[duplicate-server]")
+
+
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words", "says"),
+    [
+        (None, None, ["nowhere.flow"], "nowhere.flow"),
+        ("empty/", None, ["empty"], "empty"),
+        ("a.png", PNG, ["a.png"], "PNG"),
+        ("a.flow", b"", ["a.flow"], "empty"),
+        ("a.http", b"> GET / HTTP/1.1\nnonsense", ["a.http"], "line 2"),
+        ("a.har", b'{"log": {"entries": [', ["a.har"], "a.har"),
+        (None, None, ["good.http", "--select", "duplicate-sever"], "did you mean duplicate-server"),
+        (None, None, ["good.http", "--format", "jsn"], "did you mean json"),
+        (None, None, ["good.http", "--report", "json"], "FORMAT=FILE"),
+        (None, None, ["good.http", "--report", "json=no/such/folder.json"], "no/such/folder.json"),
+        (None, None, ["good.http", "--profile", "litelm"], "litelm"),
+        (None, None, ["good.http", "--config", "missing.toml"], "missing.toml"),
+        ("hoplint.toml", b"[lint\n", ["good.http"], "hoplint.toml"),
+        ("hoplint.toml", b"[lint]\nselct = []\n", ["good.http"], "selct"),
+        ("hoplint.toml", b"[lint]\nselect = ['nope']\n", ["good.http"], "nope"),
+        ("hoplint.toml", b"[lint.severity]\nnope = 'note'\n", ["good.http"], "nope"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_one_line_and_exit_2(folder: Path, hoplint, name, content, words, says) -> None:
+    if name and name.endswith("/"):
+        (folder / name).mkdir()
+    elif name:
+        (folder / name).write_bytes(content)
+    code, _, err = hoplint("check", *words)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert err.startswith("hoplint: error: ")
+    assert says in err
+
+
+def test_good_input_beside_bad_is_still_linted(folder: Path, hoplint) -> None:
+    (folder / "a.png").write_bytes(PNG)
+    code, out, err = hoplint("check", "a.png", "bad.http", "nowhere.flow")
+    assert code == 2
+    assert "error[duplicate-server]" in out
+    assert "a.png" in err
+    assert "nowhere.flow" in err
+
+
+def test_what_stands_before_a_break_is_linted(folder: Path, hoplint) -> None:
+    (folder / "broken.http").write_text(f"{DOUBLED}\nnonsense")
+    code, out, err = hoplint("check", "broken.http")
+    assert code == 2
+    assert "error[duplicate-server]" in out
+    assert "line 8" in err
+
+
+def test_settings_are_read_from_the_nearest_file(folder: Path, hoplint) -> None:
+    (folder / "hoplint.toml").write_text("[lint]\nignore = ['duplicate-server']\n")
+    assert hoplint("check", "bad.http")[0] == 0
+    assert hoplint("check", "bad.http", "--isolated")[0] == 1
+    assert hoplint("check", "bad.http", "--extend-select", "duplicate-server")[0] == 1
+
+
+def test_settings_by_recording_and_exclusion(folder: Path, hoplint) -> None:
+    (folder / "hoplint.toml").write_text('[lint.per-recording]\n"bad*" = ["duplicates"]\n')
+    code, out, _ = hoplint("check")
+    assert code == 0
+    assert "1 ignored" in out
+    (folder / "hoplint.toml").write_text('[lint]\nexclude = ["bad*"]\n')
+    assert "of 1 recording." in hoplint("check")[1]
+
+
+def test_a_second_report_goes_to_a_file(folder: Path, hoplint) -> None:
+    code, out, _ = hoplint("check", "bad.http", "--report", "json=out.json", "--report", "concise=out.txt")
+    assert code == 1
+    assert out.startswith("error[")
+    assert json.loads((folder / "out.json").read_text())["tally"]["errors"] == 1
+    assert (folder / "out.txt").read_text().startswith("bad.http:6: ")
+
+
+@pytest.mark.parametrize(
+    ("environment", "words", "coloured"),
+    [({}, [], False), ({"FORCE_COLOR": "1"}, [], True), ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, [], False), ({}, ["--color", "always"], True), ({"FORCE_COLOR": "1"}, ["--color", "never"], False)],
+)  # fmt: skip
+def test_colour(hoplint, monkeypatch: pytest.MonkeyPatch, environment, words, coloured) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert ("\x1b[" in hoplint("check", "bad.http", *words)[1]) is coloured
+
+
+def test_rule_explains_lists_and_names_the_nearest(hoplint) -> None:
+    assert "Bad:" in hoplint("rule", "duplicate-server")[1]
+    assert "duplicate-server" in hoplint("rule")[1]
+    assert hoplint("rule", "unused-ignore")[0] == 0
+    code, out, err = hoplint("rule", "duplicate-sever")
+    assert (code, out) == (2, "")
+    assert "did you mean duplicate-server" in err
+    assert json.loads(hoplint("rule", "duplicate-server", "--format", "json")[1])[0]["fix"] == "dedupe-headers"
+    assert "### duplicate-server" in hoplint("rule", "--all", "--format", "markdown")[1]
+
+
+def test_show_masks_and_is_read_back(folder: Path, hoplint) -> None:
+    (folder / "s.http").write_text("> GET /?api_key=cAnArY123 HTTP/1.1\n> Authorization: Bearer cAnArY123\n\n" + CLEAN)
+    code, out, _ = hoplint("show", "s.http")
+    assert code == 0
+    assert "cAnArY123" not in out
+    assert "cAnArY123" in hoplint("show", "s.http", "--secrets")[1]
+    (folder / "again.http").write_text(out)
+    assert hoplint("show", "again.http")[1] == out
+    assert hoplint("show", "s.http#2")[1].startswith("> GET / HTTP/1.1")
+
+
+@pytest.mark.parametrize(("words", "says"), [(["good.http#7"], "no exchange 7"), (["nowhere.flow"], "nowhere.flow")])
+def test_show_says_what_it_cannot(hoplint, words: list[str], says: str) -> None:
+    code, _, err = hoplint("show", *words)
+    assert code == 2
+    assert says in err
+
+
+def test_addons_prints_a_path_that_is_there(hoplint) -> None:
+    assert "dedupe-headers" in hoplint("addons")[1]
+    assert Path(hoplint("addons", "dedupe-headers")[1].strip()).is_file()
+    assert hoplint("addons", "dedup-headers")[0] == 2
+
+
+def test_config_says_where_settings_come_from(folder: Path, hoplint) -> None:
+    (folder / "hoplint.toml").write_text("[lint]\nfail-on = 'warning'\n")
+    out = hoplint("config")[1]
+    assert "hoplint.toml" in next(line for line in out.split("\n") if line.startswith("lint.fail-on"))
+    assert json.loads(hoplint("config", "--schema")[1])["properties"]
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["--version"], ["check", "--help"], ["proxy", "--help"]])
+def test_help_and_version(hoplint, words: list[str]) -> None:
+    code, out, _ = hoplint(*words)
+    assert code == 0
+    assert "hoplint" in out
+
+
+@pytest.mark.parametrize("words", [["chek"], ["check", "--no-such-option"], ["check", "--fail-on", "sometimes"]])
+def test_wrong_words_exit_2(hoplint, words: list[str]) -> None:
+    code, _, err = hoplint(*words)
+    assert code == 2
+    assert err.startswith("hoplint: error: ")
+
+
+def test_a_closed_pipe_is_silent(folder: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.Popen([sys.executable, "-m", "conformance", "rule", "--all"], stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    _, err = process.communicate(timeout=60)
+    assert err == b""
+
+
+def test_no_secret_in_any_report(folder: Path, hoplint) -> None:
+    secret = "cAnArY0123456789"
+    (folder / "secret.http").write_text(
+        f"> GET /?key={secret} HTTP/1.1\n> Host: a\n> Authorization: Bearer {secret}\n> Authorization: Bearer {secret}2\n"
+        f"> X-Api-Key: {secret}\n> x-api-key: {secret}3\n> Cookie: a={secret}\\x00\n"
+        f"< HTTP/1.1 200 OK\n< Set-Cookie: a={secret}\\x01; Path=/\n"
+    )
+    for name in ("full", "concise", "json"):
+        code, out, err = hoplint("check", "secret.http", "--format", name, "-v")
+        assert code == 1
+        assert "duplicate-authorization" in out
+        assert secret not in out + err

@@ -1,0 +1,57 @@
+"""Generated pages are fresh, and what the README says to type works."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conformance import addon, manual
+from conformance.rule import load
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_page_of_rules_is_fresh() -> None:
+    rules = {name: load()[name] for name in sorted(load())}
+    fresh = manual.markdown(rules)
+    stored = (ROOT / "conformance/rules/README.md").read_text()
+    assert stored == fresh, "regenerate: uv run hoplint rule --all --format markdown > conformance/rules/README.md"
+
+
+def commands() -> list[list[str]]:
+    """The `hoplint ...` lines of the README's shell blocks that need no server."""
+    found = []
+    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL):
+        for line in re.findall(r"^\$ uv run (hoplint .*)$", block, re.MULTILINE):
+            if "proxy" not in line and "$(" not in line:
+                found.append(line.split("  #")[0].split())
+    return found
+
+
+def test_the_readme_shows_commands() -> None:
+    assert ["hoplint", "check", "recordings/incidents"] in commands()
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_commands_of_the_readme_run(words: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", "conformance", *words[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode in (0, 1), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_relative_links_of_the_readme_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_no_unfinished_business() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    for name in tracked:
+        if name.endswith((".py", ".md", ".toml")) and name != "tests/test_docs.py":
+            text = (ROOT / name).read_text()
+            assert not re.search(r"\b(FIXME|XXX)\b", text), name
+            assert "/work/" not in text, name
+            assert "/root/" not in text, name

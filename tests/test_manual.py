@@ -1,0 +1,35 @@
+import json
+
+from conformance import manual
+from conformance.rule import load
+
+RULES = load()
+
+
+def test_one_rule_for_the_terminal() -> None:
+    text = manual.text(RULES["duplicate-server"])
+    assert text.startswith("duplicate-server  (duplicates, error)\n\nThe response has more than one Server header.\n")
+    assert "    < Server: " in text
+    assert "``" not in text
+    assert "source:    RFC 9110 §5.3, RFC 9110 §10.2.4, RFC 7230 §3.2.2" in text
+    assert "fix:       addon dedupe-headers" in text
+
+
+def test_the_table_has_every_rule_once() -> None:
+    lines = manual.table(RULES).split("\n")
+    assert [sum(line.startswith(f"  {name} ") for line in lines) for name in RULES] == [1] * len(RULES)
+
+
+def test_the_page_has_every_rule_and_links_to_it() -> None:
+    page = manual.markdown(RULES)
+    for name in RULES:
+        assert f"\n### {name}\n" in page
+        assert f"(#{name})" in page
+
+
+def test_json_says_what_the_decorator_said() -> None:
+    (entry,) = json.loads(manual.as_json([RULES["content-length-mismatch"]]))
+    assert entry["evidence"] == "headers + body"
+    assert entry["rfc"][0] == "RFC 9110 §8.6"
+    assert entry["bad"]
+    assert entry["good"]
