@@ -137,7 +137,7 @@ _METHOD = re.compile(rb"[A-Z]{3,20}(?: |\Z)")
 
 
 def _is_http1(client: bytes, server: bytes) -> bool:
-    if client.startswith(b"PRI * HTTP/2.0"):
+    if client.startswith((b"\x16\x03", b"PRI * HTTP/2.0")):  # a TLS handshake, HTTP/2's preface
         return False
     start = _behind_empty_lines(client, 0)
     if start == len(client):

@@ -121,7 +121,8 @@ def _unescaped(text: str) -> bytes:
 
 # The closing quote is optional: a text cut in its middle must not make every later quote a new beginning.
 _QUOTE = re.compile(r"""'((?:[^'\\]|\\.)*+)'?|"((?:[^"\\]|\\.)*+)"?""", re.DOTALL)
-_ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
+# A str from octets that are no UTF-8 holds them as lone surrogates, U+DC80 to U+DCFF.
+_ESCAPE = re.compile(rb"\\(?:(?:x|udc)([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _SINGLE = {b"r": b"\r", b"n": b"\n", b"t": b"\t"}
 
 
