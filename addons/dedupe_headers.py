@@ -6,7 +6,8 @@ keeps one line and drops the others, in requests and in responses, before the co
 are not held up.
 
 - A header that may appear once (RFC 9110 and its kin, request ids, what `once` adds): the first line is
-  kept, or the last where `keep-last` says so. Names that differ in case are the same header.
+  kept, or the last where `keep-last` says so: a hop writes its own Date and Content-Type and copies its
+  upstream's behind them. Names that differ in case are the same header.
 - Any other header whose name is spelled in two ways: the lines with the first spelling are kept. Two
   writers with a case-sensitive map are the known cause, and routers read the first.
 - Content-Length beside a Transfer-Encoding that ends in chunked is dropped (RFC 9112 §6.3). Equal

@@ -154,7 +154,7 @@ def test_schema_and_rows() -> None:
     assert schema["$defs"]["DedupeHeaders"]["properties"].keys() == {"once", "keep-last", "leave"}
     rows = {key: value for key, value, _ in policy.rows(load(isolated=True))}
     assert rows["lint.fail-on"] == '"error"'
-    assert rows["policy.dedupe-headers.keep-last"] == '["date"]'
+    assert rows["policy.dedupe-headers.keep-last"] == '["content-type", "date"]'
     assert rows["lint.select"] == "(not set)"
 
 

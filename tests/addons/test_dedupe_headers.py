@@ -42,7 +42,7 @@ def lines(text: str) -> list[tuple[bytes, bytes]]:
         ("Date: now | Server: a | date: then", "Server: a | date: then"),
         (
             "Content-Type: text/event-stream | content-type: application/json",
-            "Content-Type: text/event-stream",
+            "content-type: application/json",
         ),
         (
             "Access-Control-Allow-Origin: * | Access-Control-Allow-Origin: https://a",
