@@ -21,7 +21,8 @@ import importlib.util
 import logging
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -88,9 +89,20 @@ def is_on_the_wire(flow: http.HTTPFlow) -> bool:
     """Whether what a hook writes into the flow's headers will be sent.
 
     Not so for flows loaded from a file and for messages that mitmproxy has refused; it runs the hooks for
-    both. Who runs addons over a recording on purpose sets ``flow.live`` and clears ``flow.error`` meanwhile.
+    both. Who runs addons over a recording on purpose does so within ``as_if_live``.
     """
     return flow.live and flow.error is None
+
+
+@contextmanager
+def as_if_live(flow: http.HTTPFlow) -> Iterator[http.HTTPFlow]:
+    """Let addons rewrite a recorded flow: their hooks, called within, take it for one that is being sent."""
+    live, error = flow.live, flow.error
+    flow.live, flow.error = True, None
+    try:
+        yield flow
+    finally:
+        flow.live, flow.error = live, error
 
 
 def rewrite(

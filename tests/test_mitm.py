@@ -107,6 +107,16 @@ def test_what_is_not_sent_is_not_rewritten(reason: str) -> None:
     assert flow.metadata == {}
 
 
+def test_a_recorded_flow_can_be_rewritten_on_purpose() -> None:
+    flow = flow_with()
+    flow.live, flow.error = False, tflow.terr()
+    with mitm.as_if_live(flow):
+        mitm.rewrite(flow, "response", "one", lambda fields: [drop(1)])
+    assert len(flow.response.headers.fields) == 3
+    assert not flow.live
+    assert flow.error is not None
+
+
 def fail(fields: Fields) -> Sequence[mitm.Change]:
     raise ZeroDivisionError
 

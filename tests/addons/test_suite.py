@@ -1,3 +1,6 @@
+import re
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -111,3 +114,25 @@ def test_conflict_is_refused_while_it_runs(proxied) -> None:
     proxy = proxied("suite.py", lambda c, _: None)
     proxy.try_to_set(upstream_auth="a:b")
     assert proxy.master.options.upstream_auth is None
+
+
+def test_hoplint_proxy_serves_and_ends_with_its_signal(proxied, tmp_path) -> None:
+    # `proxied` is only the server here: the proxy before it is a process of its own.
+    head = b"HTTP/1.1 200 OK\r\nServer: a\r\nServer: b\r\nContent-Length: 0\r\n\r\n"
+    server = proxied("suite.py", lambda c, _: c.sendall(head)).server
+    words = ["proxy", "--profile", "generic", "--listen-host", "127.0.0.1", "-p", "0"]
+    words += ["--mode", f"reverse:http://127.0.0.1:{server.port}", "--set", f"confdir={tmp_path / 'confdir'}"]
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "conformance", *words], stdout=subprocess.PIPE, cwd=tmp_path, text=True
+    ) as process:
+        try:
+            line = next(line for line in process.stdout if "listening at" in line)
+            port = int(re.search(r":(\d+)\.?\s*$", line)[1])
+            with socket.create_connection(("127.0.0.1", port), 10) as connection:
+                connection.settimeout(10)
+                connection.sendall(GET)
+                assert connection.recv(65536).count(b"Server: ") == 1
+            process.terminate()
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
