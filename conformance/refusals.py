@@ -17,7 +17,17 @@ from collections.abc import Callable, Iterable
 from typing import Literal
 
 from conformance import known
-from conformance.grammar import CR_LF_NUL, DIGITS, HTTP_VERSION, OBS_TEXT, OTHER_CTL, OWS, STATUS_CODE, TOKEN
+from conformance.grammar import (
+    CHUNK_SIZE,
+    CR_LF_NUL,
+    DIGITS,
+    HTTP_VERSION,
+    OBS_TEXT,
+    OTHER_CTL,
+    OWS,
+    STATUS_CODE,
+    TOKEN,
+)
 from conformance.message import Exchange, Message, Origin, Refusal, Request
 
 type Part = Literal["request", "response"]
@@ -264,8 +274,11 @@ def _chunk_header(quoted: str, message: Message | None) -> Verdict:
     if b"\n" in line.removesuffix(b"\r\n"):
         # h11 looks for CRLF; a line that holds LF ended before it.
         return "bare-line-feed-in-chunk"
-    size = line.removesuffix(b"\r\n").partition(b";")[0]
-    is_hex = re.fullmatch(rb"[0-9A-Fa-f]+", size) is not None
+    size, semicolon, _ = line.removesuffix(b"\r\n").partition(b";")
+    if semicolon and CHUNK_SIZE.fullmatch(size) is None and CHUNK_SIZE.fullmatch(size.rstrip(OWS)):
+        # "2 ;a=b": the grammar has room for it, but "a sender MUST NOT generate BWS" (RFC 9110 §5.6.3).
+        return "chunk-extension-malformed"
+    is_hex = CHUNK_SIZE.fullmatch(size) is not None
     return "chunk-size-overflow" if is_hex and len(size.lstrip(b"0")) > 16 else "chunk-size-malformed"
 
 
