@@ -35,11 +35,10 @@ class Failure(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     parser = _parser()
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] == ["proxy"]:  # everything behind it that we do not know is mitmdump's
-        options, options.rest = parser.parse_known_args(words)
-    else:
-        options = parser.parse_args(words)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown and options.command != "proxy":  # what proxy does not know is mitmdump's
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    options.rest = unknown
     if "run" not in options:
         parser.print_help()
         return 0
@@ -85,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
-        added.set_defaults(run=run)
+        added.set_defaults(run=run, command=name)
         return added
 
     check = command("check", _check, "Lint recordings: mitmproxy flow files, HAR files, transcripts.")
@@ -193,6 +192,7 @@ def _check(options: argparse.Namespace) -> int:
             (glob, frozenset(select(RULES, [(names, (), ())]))) for glob, names in wanted.per_recording.items()
         ),
         inline_ignores=not options.no_ignores,
+        profiled=loaded.settings.profile is None,
     )
     with _progress(options) as progress:
         run = lint.check(recordings, rules, policy=loaded.settings.policy, settings=settings, progress=progress)
@@ -337,7 +337,7 @@ def _proxy(options: argparse.Namespace) -> int:
     _settings(options)  # a bad settings file is said here, in one line, not by mitmdump
     from conformance import mitm
 
-    return mitm.run(options.rest, profile=options.profile, config=options.config)
+    return mitm.run(options.rest, profile=options.profile, config=options.config, isolated=options.isolated)
 
 
 def _config(options: argparse.Namespace) -> int:

@@ -51,6 +51,8 @@ class Settings:
     per_recording: tuple[tuple[str, frozenset[str]], ...] = ()
     """(glob, names of rules): what to ignore in the recordings the glob matches."""
     inline_ignores: bool = True
+    profiled: bool = True
+    """A transcript may name the profile it is to be linted with; False: the user named one."""
 
 
 def check(
@@ -72,7 +74,13 @@ def check(
         ignored = {
             name for glob, names in settings.per_recording if _matches(recording.path, glob) for name in names
         }
-        linter = Linter(rules, policy, settings, recording.path)
+        wanted, severities = policy, settings.severities
+        if recording.profile is not None and settings.profiled:
+            try:
+                wanted, severities = _profiled(recording.profile, severities)
+            except ValueError as problem:
+                run.failures.append(f"{recording.path}: {problem}")
+        linter = Linter(rules, wanted, replace(settings, severities=severities), recording.path)
         for item in recording:
             linter.take(item)
             if progress is not None:
@@ -100,6 +108,20 @@ def check(
             )
         )
     return run
+
+
+def _profiled(name: str, severities: Mapping[str, Severity]) -> tuple[Policy, Mapping[str, Severity]]:
+    """The policy and severities of a profile that a transcript names. Raises PolicyError."""
+    from conformance.policy import load  # pydantic costs 140 ms, and most runs name no profile
+
+    settings = load(isolated=True, profile=name).settings
+    return settings.policy, {**settings.lint.severity, **severities}
+
+
+def _generic() -> Policy:
+    from conformance.policy import Policy  # as in _profiled
+
+    return Policy()
 
 
 def _matches(path: str, glob: str) -> bool:
@@ -151,6 +173,8 @@ class Linter:
         self.failures: list[str] = []
         self._rules = rules
         self._policy = policy
+        if policy is None and any(rule.wants_policy for rule in rules.values()):
+            self._policy = _generic()
         self._settings = settings
         self._path = path
         by_scope: dict[str, list[Rule]] = {}

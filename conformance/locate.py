@@ -51,10 +51,10 @@ def in_exchange(recording: str, exchange: Exchange, place: Place, subject: objec
         place = place.request
     if isinstance(place, Message):
         arrow = _arrow(place)
-        line = place.numbers[0] if place.numbers else None
-        at = Location(recording, exchange.number, _part(place), None, None, line, exchange.flow)
-        quotes = (Quote(_cut(f"{arrow} {escape(secret.mask_text(place.start_line))}"), line, marked=True),)
-        return Found(at, _origin(place), quotes, place)
+        number = place.numbers[0] if place.numbers else None
+        at = Location(recording, exchange.number, _part(place), None, None, number, exchange.flow)
+        quote = Quote(_cut(f"{arrow} {escape(secret.mask_text(place.start_line))}"), number, marked=True)
+        return Found(at, _origin(place), (quote,), place)
     if isinstance(place, FieldLine):
         messages = [subject] if isinstance(subject, Message) else list(exchange.messages)
         for message in messages:
@@ -82,7 +82,8 @@ def in_stream(recording: str, stream: Stream, octets: Octets, place: Place) -> F
     if isinstance(place, Chunk):
         place = place.header
     span = place.span if isinstance(place, Line) else place
-    exchange = number = None
+    exchange: Exchange | None = None
+    number: int | None = None
     if not isinstance(span, Span):
         for candidate in stream.exchanges:
             if isinstance(place, Exchange | Message | FieldLine) and _belongs(place, candidate):
@@ -98,7 +99,14 @@ def in_stream(recording: str, stream: Stream, octets: Octets, place: Place) -> F
         starts = [start for start, _ in octets.numbers]
         number = octets.numbers[max(0, bisect_right(starts, span.start) - 1)][1]
     at = Location(
-        recording, exchange and exchange.number, "stream", span.start, None, number, stream.flow, stream.number
+        recording,
+        exchange.number if exchange is not None else None,
+        "stream",
+        span.start,
+        None,
+        number,
+        stream.flow,
+        stream.number,
     )
     arrow = ">>" if octets.side == "client" else "<<"
     quotes = tuple(

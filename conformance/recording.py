@@ -51,6 +51,8 @@ class Recording:
         """What is no error but should be known: what was skipped, what such a recording cannot show."""
         self.expected: frozenset[str] | None = None
         """The rules that a transcript says it breaks (``# expect:``); None: it does not say."""
+        self.profile: str | None = None
+        """The profile that a transcript wants to be linted with (``# profile:``)."""
         self._data = data
         try:
             if data is None and Path(path).is_fifo():  # <(zcat a.flow.gz) can be read once
@@ -64,7 +66,8 @@ class Recording:
         if self.kind == "unknown":
             self.error = _looks(head)
         elif self.kind == "transcript":
-            self.expected = transcript.expected(head.decode("utf-8-sig", "replace"))
+            text = head.decode("utf-8-sig", "replace")
+            self.expected, self.profile = transcript.expected(text), transcript.profile(text)
 
     def _open(self) -> BinaryIO:
         return Path(self.path).open("rb") if self._data is None else io.BytesIO(self._data)

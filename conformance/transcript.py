@@ -19,7 +19,8 @@ not recorded. ``>+`` and ``<+`` are trailer fields. After a 101 response come fr
 In start lines and fields ``\r \n \t \\ \xHH`` are escapes; in content only ``\xHH`` is, so that JSON can be
 pasted as it is. ``>>`` and ``<<`` are raw octets of a TCP stream: escapes as in fields, nothing is added.
 
-``@ name: value`` are facts that are not on the wire: see FACTS. A ``#`` line that holds
+In the comment a file begins with, ``# expect: rule-a, rule-b`` (first line) is the complete set of rules it
+breaks, and ``# profile: NAME`` the policy it is to be linted with. ``@ name: value`` are facts that are not on the wire: see FACTS. A ``#`` line that holds
 ``hoplint: ignore[...]`` is a note on the exchange that follows.
 """
 
@@ -67,6 +68,7 @@ _ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|([rnt\\]))")
 _SINGLE = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"\\": b"\\"}
 _HEX = re.compile(rb"\\x([0-9a-fA-F]{2})")
 _EXPECT = re.compile(r"#\s*expect:(.*)\Z")
+_PROFILE = re.compile(r"(?:#[^\n]*\n)*?#\s*profile:[ \t]*([^\s#]+)")
 
 
 class TranscriptError(ValueError):
@@ -115,6 +117,12 @@ def expected(text: str) -> frozenset[str] | None:
     """The rules that a file says it breaks (``# expect: a, b`` in its first line); None: it does not say."""
     found = _EXPECT.match(text.partition("\n")[0])
     return None if found is None else frozenset(name.strip() for name in found[1].split(",") if name.strip())
+
+
+def profile(text: str) -> str | None:
+    """The profile that a file wants to be linted with (``# profile: litellm`` in its leading comment)."""
+    found = _PROFILE.match(text)
+    return found[1] if found else None
 
 
 def parse(text: str) -> Iterator[Exchange | Stream]:

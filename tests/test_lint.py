@@ -5,6 +5,8 @@ import pytest
 
 from conformance import lint, recording
 from conformance.message import Connection, Edit, Evidence, Frame, Message, Octets, Request, Response
+from conformance.policy import Policy
+from conformance.policy import load as load_policy
 from conformance.rule import ERROR, NOTE, WARNING, Hits, Rule, load
 
 RULES = load()
@@ -159,3 +161,19 @@ def test_edits_of_addons_are_counted() -> None:
     (item,) = recording.parse(DOUBLED)
     linter.take(replace(item, edits=(Edit("dedupe-headers", "response", "remove", "Server", ("a", "b"), ("a",), ""),)))
     assert linter.edits == {"dedupe-headers": 1}
+
+
+def test_a_transcript_names_its_profile() -> None:
+    def check(request: Request, policy: object) -> Hits:
+        seen.append(policy)
+        yield from ()
+
+    seen: list[object] = []
+    rules = {"r": replace(made(check, scope="Request")["r"], wants_policy=True)}
+    plain = recording.read("-", stdin=b"> GET / HTTP/1.1")
+    named = recording.read("-", stdin=b"# expect:\n# profile: generic\n> GET / HTTP/1.1")
+    wrong = recording.read("-", stdin=b"# profile: genric\n> GET / HTTP/1.1")
+    outcome = lint.check([plain, named, wrong], rules)
+    assert seen == [Policy(), load_policy(isolated=True, profile="generic").settings.policy, Policy()]
+    assert "genric" in outcome.failures[0]
+    assert "generic" in outcome.failures[0]

@@ -17,7 +17,7 @@ def report(run: Run, look: Look) -> str:
         "recordings": [
             {
                 "path": summary.path,
-                "kind": summary.kind,
+                "kind": summary.kind if summary.kind != "unknown" else None,
                 "exchanges": summary.exchanges,
                 "streams": summary.streams,
                 "error": summary.error,

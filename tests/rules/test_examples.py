@@ -3,7 +3,7 @@
 import pytest
 
 from conformance import recording
-from conformance.lint import Linter, Settings
+from conformance.lint import check
 from conformance.rule import NOTE, Rule, load
 
 RULES = load()
@@ -11,12 +11,11 @@ RULES = load()
 
 def findings(text: str) -> dict[str, list[str]]:
     """Rule name -> reasons, for a transcript under all rules."""
-    linter = Linter(RULES, None, Settings(), "example")
-    for item in recording.parse(text):
-        linter.take(item)
-    assert not linter.failures, linter.failures
+    # Through a whole recording, so that `# profile:` counts.
+    run = check([recording.read("-", stdin=text.encode())], RULES)
+    assert not run.failures, run.failures
     found: dict[str, list[str]] = {}
-    for finding in linter.findings:
+    for finding in run.findings:
         found.setdefault(finding.rule, []).append(finding.why)
     return found
 
