@@ -88,7 +88,13 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     check = command("check", _check, "Lint recordings: mitmproxy flow files, HAR files, transcripts.")
-    check.add_argument("paths", nargs="*", default=["."], metavar="PATH", help="files, folders, globs, or - for stdin (default: .)")
+    check.add_argument(
+        "paths",
+        nargs="*",
+        default=["."],
+        metavar="PATH",
+        help="files, folders, globs, or - for stdin (default: .)",
+    )
     rules = check.add_argument_group("which rules", "a rule, a topic, rfcNNNN or ALL; the most specific wins")
     rules.add_argument("--select", action="append", metavar="NAMES", help="run only these")
     rules.add_argument("--extend-select", action="append", default=[], metavar="NAMES", help="run these too")
@@ -96,26 +102,44 @@ def _parser() -> argparse.ArgumentParser:
     rules.add_argument("--no-ignores", action="store_true", help="take no notice of inline ignores")
     _settings_options(check)
     verdict = check.add_argument_group("verdict")
-    verdict.add_argument("--fail-on", choices=[*map(str, Severity), "never"], help="least severity that makes the exit code 1 (default: error)")
+    verdict.add_argument(
+        "--fail-on",
+        choices=[*map(str, Severity), "never"],
+        help="least severity that makes the exit code 1 (default: error)",
+    )
     verdict.add_argument("--exit-zero", action="store_true", help="exit 0 whatever is found")
     report = check.add_argument_group("report")
     report.add_argument("--format", default="full", metavar="FORMAT", help="full (default), concise or json")
-    report.add_argument("--report", action="append", default=[], metavar="FORMAT=FILE", help="write another report to a file; repeatable")
+    report.add_argument(
+        "--report",
+        action="append",
+        default=[],
+        metavar="FORMAT=FILE",
+        help="write another report to a file; repeatable",
+    )
     report.add_argument("--statistics", action="store_true", help="count findings by rule")
     report.add_argument("--color", choices=["auto", "always", "never"], default="auto")
-    report.add_argument("-q", "--quiet", action="store_true", help="print only the report: no notes, no progress")
-    report.add_argument("-v", "--verbose", action="store_true", help="every repeated finding in full; say what was read")
+    report.add_argument(
+        "-q", "--quiet", action="store_true", help="print only the report: no notes, no progress"
+    )
+    report.add_argument(
+        "-v", "--verbose", action="store_true", help="every repeated finding in full; say what was read"
+    )
 
     rule = command("rule", _rule, "Explain a rule; without a name, list them by topic.")
     rule.add_argument("name", nargs="?", metavar="NAME")
     rule.add_argument("--all", action="store_true", help="explain all of them")
     rule.add_argument("--format", choices=["text", "markdown", "json"], default="text")
 
-    show = command("show", _show, "Print recordings as transcripts, secrets masked; turns .flow and .har into .http.")
+    show = command(
+        "show", _show, "Print recordings as transcripts, secrets masked; turns .flow and .har into .http."
+    )
     show.add_argument("paths", nargs="+", metavar="PATH[#N]", help="a recording, or its exchange number N")
     show.add_argument("--secrets", action="store_true", help="do not mask credentials")
 
-    addons = command("addons", _addons, "List the mitmproxy addons; with a name print its path, for mitmdump -s.")
+    addons = command(
+        "addons", _addons, "List the mitmproxy addons; with a name print its path, for mitmdump -s."
+    )
     addons.add_argument("name", nargs="?", metavar="NAME")
 
     proxy = command("proxy", _proxy, "Run mitmdump with the addon suite; other arguments are mitmdump's.")
@@ -138,12 +162,15 @@ class _Version(argparse.Action):
 def _settings_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("settings")
     group.add_argument("--profile", metavar="NAME", help="the policy of a known gateway or provider")
-    group.add_argument("--config", metavar="FILE", help="settings file (default: the nearest hoplint.toml or pyproject.toml)")
+    group.add_argument(
+        "--config", metavar="FILE", help="settings file (default: the nearest hoplint.toml or pyproject.toml)"
+    )
     group.add_argument("--isolated", action="store_true", help="read no settings file")
 
 
 def _settings(options: argparse.Namespace) -> Loaded:
-    from conformance.policy import PolicyError, load as load_settings
+    from conformance.policy import PolicyError
+    from conformance.policy import load as load_settings
 
     try:
         return load_settings(
@@ -173,7 +200,11 @@ def _check(options: argparse.Namespace) -> int:
         load(),
         [
             (wanted.select, wanted.extend_select, wanted.ignore),
-            (_names(options.select) if options.select is not None else None, _names(options.extend_select), _names(options.ignore)),
+            (
+                _names(options.select) if options.select is not None else None,
+                _names(options.extend_select),
+                _names(options.ignore),
+            ),
         ],
     )
     for name in wanted.severity:
@@ -183,19 +214,26 @@ def _check(options: argparse.Namespace) -> int:
     recordings: list[recording.Recording] = []
     for path in options.paths:
         try:
-            recordings += [recording.read(found) for found in recording.find([path]) if not _excluded(found, wanted.exclude)]
+            recordings += [
+                recording.read(found)
+                for found in recording.find([path])
+                if not _excluded(found, wanted.exclude)
+            ]
         except recording.RecordingError as problem:
             failures.append(str(problem))
     settings = lint.Settings(
         severities={name: Severity(level) for name, level in wanted.severity.items()},
         per_recording=tuple(
-            (glob, frozenset(select(RULES, [(names, (), ())]))) for glob, names in wanted.per_recording.items()
+            (glob, frozenset(select(RULES, [(names, (), ())])))
+            for glob, names in wanted.per_recording.items()
         ),
         inline_ignores=not options.no_ignores,
         profiled=loaded.settings.profile is None,
     )
     with _progress(options) as progress:
-        run = lint.check(recordings, rules, policy=loaded.settings.policy, settings=settings, progress=progress)
+        run = lint.check(
+            recordings, rules, policy=loaded.settings.policy, settings=settings, progress=progress
+        )
     run.addons = frozenset(addon.addons())
     look = _look(options)
     if recordings:
@@ -298,7 +336,11 @@ def _show(options: argparse.Namespace) -> int:
         shown = False
         source = recording.read(path)
         for item in source:
-            numbers = [exchange.number for exchange in item.exchanges] if isinstance(item, Stream) else [item.number]
+            numbers = (
+                [exchange.number for exchange in item.exchanges]
+                if isinstance(item, Stream)
+                else [item.number]
+            )
             if number is None or number in numbers:
                 _write(("" if first else "\n") + transcript.write(item, *masks))
                 first, shown = False, True

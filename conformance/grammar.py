@@ -44,6 +44,8 @@ DIGITS = re.compile(rb"[0-9]+")
 
 # chunk-size = 1*HEXDIG                                                              (RFC 9112 §7.1)
 CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]+")
+# A size with more digits than this (after leading zeros) exceeds 64 bits.
+CHUNK_SIZE_DIGITS = 16
 
 # chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )          (RFC 9112 §7.1.1)
 CHUNK_EXTENSIONS = re.compile(
@@ -127,3 +129,16 @@ def parameters(value: bytes) -> list[bytes]:
             start = at + 1
     parts.append(value[start:].strip(OWS))
     return parts
+
+
+def hides_coding(value: bytes) -> bool:
+    """Whether a Transfer-Encoding value hides its codings: CTL or non-ASCII octets, quotes, empty members.
+
+    Quotes and commas inside a parameter's value are no hiding. Folding has a rule of its own.
+    """
+    plain = value.replace(b"\r\n ", b" ")
+    if OTHER_CTL.search(plain) or CR_LF_NUL.search(plain) or OBS_TEXT.search(plain):
+        return True
+    if b"=" in plain:
+        return False
+    return b'"' in plain or b"'" in plain or not all(part.strip(OWS) for part in plain.split(b","))

@@ -29,7 +29,6 @@ from conformance.message import (
     Octets,
     Refusal,
     Request,
-    Response,
     Side,
     Stream,
 )
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 
 KEPT_CONNECTIONS = 4096
 """Connections whose last exchange is remembered, so that memory is bounded; the least used is dropped."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -321,7 +321,10 @@ class Linter:
         return any(
             next(iter(rule.check(message)), None) is not None
             for name, rule in RULES.items()
-            if rule.scope in scopes and rule.severity is ERROR and name not in self._rules and not rule.wants_policy
+            if rule.scope in scopes
+            and rule.severity is ERROR
+            and name not in self._rules
+            and not rule.wants_policy
         )
 
     def _take_stream(self, stream: Stream) -> None:
@@ -350,7 +353,11 @@ class Linter:
             for place, why in rule.check(subject):
                 found = locate.in_stream(self._path, stream, octets, place)
                 owner = next(
-                    (e for e in stream.exchanges if found.message and any(m is found.message for m in e.messages)),
+                    (
+                        e
+                        for e in stream.exchanges
+                        if found.message and any(m is found.message for m in e.messages)
+                    ),
                     None,
                 )
                 self._found.append(self._finding(rule, owner, found, why, "octets"))
@@ -394,7 +401,9 @@ class Linter:
     def _settle(self, item: Exchange | Stream) -> None:
         """Apply the item's inline ignores to what was found in it."""
         found, self._found = self._found, []
-        ignores = dict(_ignores(item.note)) if self._settings.inline_ignores and "hoplint:" in item.note else {}
+        ignores = (
+            dict(_ignores(item.note)) if self._settings.inline_ignores and "hoplint:" in item.note else {}
+        )
         used: set[str] = set()
         for finding in found:
             if finding.rule in ignores:
@@ -434,6 +443,10 @@ def _unused(path: str, item: Exchange | Stream, name: str) -> Finding:
         item.flow,
         item.number if isinstance(item, Stream) else None,
     )
-    why = f"nothing here is found by {name!r}: the ignore can go" if name in RULES else f"there is no rule {name!r}"
+    why = (
+        f"nothing here is found by {name!r}: the ignore can go"
+        if name in RULES
+        else f"there is no rule {name!r}"
+    )
     quote = Quote(f"# {item.note}"[: locate.SHOWN], item.note_line, marked=True)
     return Finding(UNUSED_IGNORE.name, NOTE, at, why, "recorder", "flow", (quote,))

@@ -34,14 +34,24 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _endpoint("count-tokens", "anthropic", rb"/messages/count_tokens", b"POST"),
     _endpoint("count-tokens-vertex", "anthropic", rb"/count-tokens:rawPredict", b"POST"),
     _endpoint("messages", "anthropic", rb"/v1/messages", b"POST", completes=True),
-    _endpoint("messages-vertex", "anthropic", rb"/models/[^/]+:(?:stream)?[rR]awPredict", b"POST", completes=True),
-    _endpoint("messages-bedrock", "anthropic", rb"/model/[^/]+/invoke(?:-with-response-stream)?", b"POST", completes=True),
+    _endpoint(
+        "messages-vertex", "anthropic", rb"/models/[^/]+:(?:stream)?[rR]awPredict", b"POST", completes=True
+    ),
+    _endpoint(
+        "messages-bedrock",
+        "anthropic",
+        rb"/model/[^/]+/invoke(?:-with-response-stream)?",
+        b"POST",
+        completes=True,
+    ),
     _endpoint("responses", "openai", rb"/responses", b"POST", b"GET", completes=True),
     _endpoint("completions", "openai", rb"/v1/completions", b"POST", completes=True),
     _endpoint("embeddings", "openai", rb"/embeddings", b"POST"),
     _endpoint("realtime", "openai", rb"/realtime", b"GET", completes=True),
     _endpoint("models", "openai", rb"/v1/models(?:/[^/]+)?", b"GET"),
-    _endpoint("stream-generate-content", "gemini", rb"/models/[^/]+:streamGenerateContent", b"POST", completes=True),
+    _endpoint(
+        "stream-generate-content", "gemini", rb"/models/[^/]+:streamGenerateContent", b"POST", completes=True
+    ),
     _endpoint("generate-content", "gemini", rb"/models/[^/]+:generateContent", b"POST", completes=True),
     _endpoint("generate", "sglang", rb"/generate", b"POST", completes=True),
 )

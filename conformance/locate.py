@@ -67,7 +67,11 @@ def in_exchange(recording: str, exchange: Exchange, place: Place, subject: objec
         quotes = [Quote(_cut(text), None)]
         if isinstance(place, Line | Chunk):
             physical = place if isinstance(place, Line) else place.header
-            quotes.append(Quote(_cut(f"{_arrow(subject)} {_physical(physical.text + physical.ending)}"), None, marked=True))
+            quotes.append(
+                Quote(
+                    _cut(f"{_arrow(subject)} {_physical(physical.text + physical.ending)}"), None, marked=True
+                )
+            )
         return Found(at, _origin(subject), tuple(quotes), subject)
     # A rule that points outside of what it was given is a mistake in the rule, and shall show in its tests.
     raise LookupError(f"{place!r} is not part of exchange {exchange.number}")

@@ -14,7 +14,12 @@ def text(rule: Rule) -> str:
     """One rule for the terminal."""
     lines = [f"{rule.name}  ({rule.topic}, {rule.severity})", "", rule.summary, "", _plain(rule.prose), ""]
     for example in rule.examples:
-        lines += ["Bad:" if example.bad else "Good:", "", *(f"    {line}" for line in example.text.split("\n")), ""]
+        lines += [
+            "Bad:" if example.bad else "Good:",
+            "",
+            *(f"    {line}" for line in example.text.split("\n")),
+            "",
+        ]
     lines += [f"{label + ':':<10} {value}" for label, value in _facts(rule)]
     return "\n".join(lines) + "\n"
 
@@ -84,7 +89,14 @@ def as_json(rules: Iterable[Rule]) -> str:
 
 
 def _page(rule: Rule) -> list[str]:
-    lines = [f"### {rule.name}", "", f"{rule.severity}. {rule.summary}", "", rule.prose.replace("``", "`"), ""]
+    lines = [
+        f"### {rule.name}",
+        "",
+        f"{rule.severity}. {rule.summary}",
+        "",
+        rule.prose.replace("``", "`"),
+        "",
+    ]
     lines += [f"- {label}: {value}" for label, value in _facts(rule)]
     for example in rule.examples:
         lines += ["", "Bad:" if example.bad else "Good:", "", "```", example.text, "```"]
@@ -92,7 +104,10 @@ def _page(rule: Rule) -> list[str]:
 
 
 def _facts(rule: Rule) -> list[tuple[str, str]]:
-    facts = [("source", ", ".join(rule.source)), ("looks at", f"{rule.scope.lower()}; needs {_evidence(rule)}")]
+    facts = [
+        ("source", ", ".join(rule.source)),
+        ("looks at", f"{rule.scope.lower()}; needs {_evidence(rule)}"),
+    ]
     if rule.breaks:
         facts.append(("breaks", ", ".join(rule.breaks)))
     facts.append(("fix", f"addon {rule.fix}" if rule.fix else "the sender has to change"))

@@ -12,6 +12,7 @@ This file imports nothing of ours and knows neither files nor rules.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Flag, auto
@@ -435,6 +436,9 @@ class Connection:
     after: Exchange
 
 
+_REQUEST = re.compile(rb"[A-Z]{3,20}(?: |\Z)")
+
+
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Octets:
     """Everything one side sent on a connection, octet by octet, with the messages found in it."""
@@ -451,6 +455,20 @@ class Octets:
     """In a transcript: (offset, line number) of each of its lines."""
     switched: bool = False
     """The connection became something else after the last message (101, CONNECT): the rest is not HTTP/1."""
+
+    @property
+    def stray_content(self) -> bytes:
+        """What a client sent behind a complete request that announced no content; empty if nothing.
+
+        A rest that begins as a request does is none: it is a request that is cut or lacks its version.
+        """
+        last = self.messages[-1] if self.messages else None
+        if self.side == "server" or self.switched or last is None or last.wire is None:
+            return b""
+        announced = "content-length" in last.fields or "transfer-encoding" in last.fields
+        if announced or last.wire.state != "complete" or _REQUEST.match(self.data, self.rest):
+            return b""
+        return self.data[self.rest :]
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)

@@ -218,7 +218,9 @@ def _where(check: Callable[..., Hits]) -> str:
 
 def _scope(check: Callable[..., Hits], source: tuple[str, ...]) -> str:
     parameters = list(inspect.signature(check).parameters.values())
-    annotations = [getattr(p.annotation, "__name__", str(p.annotation)).rpartition(".")[2] for p in parameters]
+    annotations = [
+        getattr(p.annotation, "__name__", str(p.annotation)).rpartition(".")[2] for p in parameters
+    ]
     if not parameters or annotations[0] not in SCOPES:
         raise RuleError(f"{_where(check)}: the first parameter is annotated with one of {', '.join(SCOPES)}")
     if [(p.name, a) for p, a in zip(parameters[1:], annotations[1:], strict=True)] not in (
@@ -291,7 +293,7 @@ def select(
     }
     for depth, (chosen, extended, ignored) in enumerate(layers, 1):
         if chosen is not None:  # an explicit selection starts from nothing
-            verdicts = {name: ((0, depth, 0), False) for name in rules}
+            verdicts = dict.fromkeys(rules, ((0, depth, 0), False))
         for wanted, selectors in ((True, (*(chosen or ()), *extended)), (False, tuple(ignored))):
             for selector in selectors:
                 hits = 0

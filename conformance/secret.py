@@ -24,7 +24,9 @@ FIELDS = frozenset(
 )  # fmt: skip
 """Lower-case names of fields whose values are credentials, or may hold one."""
 
-_LIKE_A_SECRET = re.compile(r"(?:^|[-_])(?:api[-_]?key|secret|password|passwd|credentials?|auth[-_]?token)(?:$|[-_])")
+_LIKE_A_SECRET = re.compile(
+    r"(?:^|[-_])(?:api[-_]?key|secret|password|passwd|credentials?|auth[-_]?token)(?:$|[-_])"
+)
 _PLACEHOLDER = re.compile(
     rb"(?:none|null|undefined|nan|true|false|\[object object\]|\$\{?\w+\}?|<[^>]*>|\{\{.*\}\}|your[-_ ]?\w*key\w*|)\Z",
     re.IGNORECASE,
@@ -83,7 +85,11 @@ def mask_value(name: bytes, value: bytes) -> bytes:
             return _mask_cookie(first) + semicolon + mask_text(attributes)
         return b";".join(_mask_cookie(pair) for pair in value.split(b";"))
     if key == b"sec-websocket-protocol":
-        return re.sub(rb"(?i)((?:api[-_]key|token|bearer|auth)[^,\s]*?[.\-_])[^,\s.\-_]{6,}", rb"\1***", mask_text(value))
+        return re.sub(
+            rb"(?i)((?:api[-_]key|token|bearer|auth)[^,\s]*?[.\-_])[^,\s.\-_]{6,}",
+            rb"\1***",
+            mask_text(value),
+        )
     scheme = _SCHEME.match(value)
     credential = value[scheme.end() :] if scheme else value
     shown = value[: scheme.end()] if scheme else b""
@@ -137,7 +143,9 @@ def shown(name: bytes, value: bytes, limit: int = 120) -> str:
 
 def quoted(octets: bytes, limit: int = 120) -> str:
     """Octets from the wire for a sentence: escaped, cut, in quotes. Does not mask."""
-    text = "".join(chr(o) if 0x20 <= o < 0x7F else _ESCAPES.get(o, f"\\x{o:02x}") for o in octets[: limit + 1])
+    text = "".join(
+        chr(o) if 0x20 <= o < 0x7F else _ESCAPES.get(o, f"\\x{o:02x}") for o in octets[: limit + 1]
+    )
     if len(octets) > limit:
         text = text[:limit] + "…"
     return f"'{text}'"

@@ -20,8 +20,8 @@ In start lines and fields ``\r \n \t \\ \xHH`` are escapes; in content only ``\x
 pasted as it is. ``>>`` and ``<<`` are raw octets of a TCP stream: escapes as in fields, nothing is added.
 
 In the comment a file begins with, ``# expect: rule-a, rule-b`` (first line) is the complete set of rules it
-breaks, and ``# profile: NAME`` the policy it is to be linted with. ``@ name: value`` are facts that are not on the wire: see FACTS. A ``#`` line that holds
-``hoplint: ignore[...]`` is a note on the exchange that follows.
+breaks, and ``# profile: NAME`` the policy it is to be linted with. ``@ name: value`` are facts that are not on
+the wire: see FACTS. A ``#`` line that holds ``hoplint: ignore[...]`` is a note on the exchange that follows.
 """
 
 from __future__ import annotations
@@ -277,7 +277,9 @@ def _exchange(draft: _Draft, number: int) -> Exchange:
     facts = draft.facts
     partial = facts.get("partial", "")
     messages = [
-        _message(head, partial == ("request" if head.side == "client" else "response"), facts.get("authority", ""))
+        _message(
+            head, partial == ("request" if head.side == "client" else "response"), facts.get("authority", "")
+        )
         for head in draft.heads
     ]
     request, responses = messages[0], [found for found in messages[1:] if isinstance(found, Response)]
@@ -396,7 +398,9 @@ type Mask = Callable[[bytes, bytes], bytes]
 """(field name, value) -> the value as it may be shown."""
 
 
-def write(item: Exchange | Stream, mask: Mask | None = None, mask_text: Callable[[bytes], bytes] | None = None) -> str:
+def write(
+    item: Exchange | Stream, mask: Mask | None = None, mask_text: Callable[[bytes], bytes] | None = None
+) -> str:
     """The exchange or stream in this notation, ending in a line feed; ``parse`` reads it back.
 
     ``mask`` is asked for each field value, ``mask_text`` for targets, content, frames and octets.
@@ -419,8 +423,10 @@ def write(item: Exchange | Stream, mask: Mask | None = None, mask_text: Callable
         if message.content is not None:
             lines.append(arrow)
             if message.content:
-                lines += [f"{arrow} {line}".rstrip(" ") if not line else f"{arrow} {line}"
-                          for line in escape_content(text_of(message.content))]
+                lines += [
+                    f"{arrow} {line}".rstrip(" ") if not line else f"{arrow} {line}"
+                    for line in escape_content(text_of(message.content))
+                ]
         lines += [f"{arrow}+ {_shown(line, mask)}" for line in message.trailers]
     for frame in item.frames:
         content = "\n".join(escape_content(text_of(frame.content))).replace("\n", "\\x0a")

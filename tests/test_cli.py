@@ -74,7 +74,10 @@ def test_a_folder_is_searched(hoplint) -> None:
 
 def test_stdin(folder: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "conformance", "check", "-", "--format", "concise"], input=DOUBLED, capture_output=True, text=True
+        [sys.executable, "-m", "conformance", "check", "-", "--format", "concise"],
+        input=DOUBLED,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 1
     assert done.stdout.startswith("-:6: error[duplicate-server]")
@@ -104,7 +107,9 @@ PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
         ("hoplint.toml", b"[lint.severity]\nnope = 'note'\n", ["good.http"], "nope"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done_is_one_line_and_exit_2(folder: Path, hoplint, name, content, words, says) -> None:
+def test_what_cannot_be_done_is_one_line_and_exit_2(
+    folder: Path, hoplint, name, content, words, says
+) -> None:
     if name and name.endswith("/"):
         (folder / name).mkdir()
     elif name:
@@ -159,8 +164,14 @@ def test_a_second_report_goes_to_a_file(folder: Path, hoplint) -> None:
 
 @pytest.mark.parametrize(
     ("environment", "words", "coloured"),
-    [({}, [], False), ({"FORCE_COLOR": "1"}, [], True), ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, [], False), ({}, ["--color", "always"], True), ({"FORCE_COLOR": "1"}, ["--color", "never"], False)],
-)  # fmt: skip
+    [
+        ({}, [], False),
+        ({"FORCE_COLOR": "1"}, [], True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, [], False),
+        ({}, ["--color", "always"], True),
+        ({"FORCE_COLOR": "1"}, ["--color", "never"], False),
+    ],
+)
 def test_colour(hoplint, monkeypatch: pytest.MonkeyPatch, environment, words, coloured) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -174,12 +185,16 @@ def test_rule_explains_lists_and_names_the_nearest(hoplint) -> None:
     code, out, err = hoplint("rule", "duplicate-sever")
     assert (code, out) == (2, "")
     assert "did you mean duplicate-server" in err
-    assert json.loads(hoplint("rule", "duplicate-server", "--format", "json")[1])[0]["fix"] == "dedupe-headers"
+    assert (
+        json.loads(hoplint("rule", "duplicate-server", "--format", "json")[1])[0]["fix"] == "dedupe-headers"
+    )
     assert "### duplicate-server" in hoplint("rule", "--all", "--format", "markdown")[1]
 
 
 def test_show_masks_and_is_read_back(folder: Path, hoplint) -> None:
-    (folder / "s.http").write_text("> GET /?api_key=cAnArY123 HTTP/1.1\n> Authorization: Bearer cAnArY123\n\n" + CLEAN)
+    (folder / "s.http").write_text(
+        "> GET /?api_key=cAnArY123 HTTP/1.1\n> Authorization: Bearer cAnArY123\n\n" + CLEAN
+    )
     code, out, _ = hoplint("show", "s.http")
     assert code == 0
     assert "cAnArY123" not in out
@@ -189,7 +204,9 @@ def test_show_masks_and_is_read_back(folder: Path, hoplint) -> None:
     assert hoplint("show", "s.http#2")[1].startswith("> GET / HTTP/1.1")
 
 
-@pytest.mark.parametrize(("words", "says"), [(["good.http#7"], "no exchange 7"), (["nowhere.flow"], "nowhere.flow")])
+@pytest.mark.parametrize(
+    ("words", "says"), [(["good.http#7"], "no exchange 7"), (["nowhere.flow"], "nowhere.flow")]
+)
 def test_show_says_what_it_cannot(hoplint, words: list[str], says: str) -> None:
     code, _, err = hoplint("show", *words)
     assert code == 2
@@ -216,7 +233,9 @@ def test_help_and_version(hoplint, words: list[str]) -> None:
     assert "hoplint" in out
 
 
-@pytest.mark.parametrize("words", [["chek"], ["check", "--no-such-option"], ["check", "--fail-on", "sometimes"]])
+@pytest.mark.parametrize(
+    "words", [["chek"], ["check", "--no-such-option"], ["check", "--fail-on", "sometimes"]]
+)
 def test_wrong_words_exit_2(hoplint, words: list[str]) -> None:
     code, _, err = hoplint(*words)
     assert code == 2
@@ -226,7 +245,9 @@ def test_wrong_words_exit_2(hoplint, words: list[str]) -> None:
 def test_a_closed_pipe_is_silent(folder: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    process = subprocess.Popen([sys.executable, "-m", "conformance", "rule", "--all"], stdout=writing, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "conformance", "rule", "--all"], stdout=writing, stderr=subprocess.PIPE
+    )
     os.close(writing)
     _, err = process.communicate(timeout=60)
     assert err == b""

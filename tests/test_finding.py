@@ -4,7 +4,17 @@ from conformance.finding import Finding, Location, Run, Summary
 from conformance.rule import ERROR, NOTE, UNUSED_IGNORE
 
 AT = Location("a.flow", 3, "response", 5, "Server")
-FINDING = Finding("duplicate-server", ERROR, AT, "Server 'smg' repeats", "server", "flow", host="h", method="POST", path="/v1/x")
+FINDING = Finding(
+    "duplicate-server",
+    ERROR,
+    AT,
+    "Server 'smg' repeats",
+    "server",
+    "flow",
+    host="h",
+    method="POST",
+    path="/v1/x",
+)
 
 
 def test_the_fingerprint_survives_recording_again() -> None:
@@ -13,8 +23,12 @@ def test_the_fingerprint_survives_recording_again() -> None:
 
 
 def test_ids_and_numbers_are_folded() -> None:
-    one = replace(FINDING, path="/sessions/0f1e2d3c4b5a69788796a5b4c3d2e1f0/v1", why="received 295 bytes, expected 319")
-    two = replace(FINDING, path="/sessions/ffffffffffffffff0000000000000001/v1", why="received 1 bytes, expected 20")
+    one = replace(
+        FINDING, path="/sessions/0f1e2d3c4b5a69788796a5b4c3d2e1f0/v1", why="received 295 bytes, expected 319"
+    )
+    two = replace(
+        FINDING, path="/sessions/ffffffffffffffff0000000000000001/v1", why="received 1 bytes, expected 20"
+    )
     assert one.fingerprint == two.fingerprint
     assert one.alike == two.alike
 
@@ -34,7 +48,10 @@ def test_another_rule_field_path_or_reason_is_another_finding() -> None:
 
 def test_a_run_counts() -> None:
     run = Run({}, findings=[FINDING, replace(FINDING, severity=NOTE)])
-    run.recordings = [Summary("a", "har", 1, 0, None, (), None, frozenset({"x"})), Summary("b", "har", 1, 0, None, (), None, frozenset({"x", "y"}))]
+    run.recordings = [
+        Summary("a", "har", 1, 0, None, (), None, frozenset({"x"})),
+        Summary("b", "har", 1, 0, None, (), None, frozenset({"x", "y"})),
+    ]
     assert (run.count(ERROR), run.count(NOTE)) == (1, 1)
     assert run.exercised == {"x", "y"}
     assert run.rule("unused-ignore") is UNUSED_IGNORE

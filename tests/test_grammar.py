@@ -8,12 +8,24 @@ from conformance import grammar
 @pytest.mark.parametrize(
     ("pattern", "good", "bad"),
     [
-        (grammar.TOKEN, [b"a", b"X-Y_z", b"!#$%&'*+-.^_`|~09"], [b"", b"a b", b"a:", b"(a)", b"\xe9", b"a\n"]),
-        (grammar.HTTP_VERSION, [b"HTTP/1.1", b"HTTP/2.0"], [b"HTTP/11", b"http/1.1", b"HTTP/1.1 ", b"HTTP/2"]),
+        (
+            grammar.TOKEN,
+            [b"a", b"X-Y_z", b"!#$%&'*+-.^_`|~09"],
+            [b"", b"a b", b"a:", b"(a)", b"\xe9", b"a\n"],
+        ),
+        (
+            grammar.HTTP_VERSION,
+            [b"HTTP/1.1", b"HTTP/2.0"],
+            [b"HTTP/11", b"http/1.1", b"HTTP/1.1 ", b"HTTP/2"],
+        ),
         (grammar.STATUS_CODE, [b"200", b"099"], [b"20", b"2000", b"2xx", b""]),
         (grammar.DIGITS, [b"0", b"007"], [b"", b"+1", b"1_0", b"\xb2", b"0x1"]),
         (grammar.CHUNK_SIZE, [b"0", b"1aF"], [b"", b"0x1", b"-1", b"1 "]),
-        (grammar.QUOTED_STRING, [b'""', b'"a b"', b'"\\""', b'"\xe9"'], [b'"', b'"a', b'a"', b'"\x00"', b'"\\']),
+        (
+            grammar.QUOTED_STRING,
+            [b'""', b'"a b"', b'"\\""', b'"\xe9"'],
+            [b'"', b'"a', b'a"', b'"\x00"', b'"\\'],
+        ),
         (
             grammar.CHUNK_EXTENSIONS,
             [b"", b";a", b";a=b", b' ; a = "x;y"', b";a;b=c"],

@@ -14,12 +14,12 @@ def test_names_are_lower_case() -> None:
 
 
 def test_nothing_is_both_a_singleton_and_repeatable() -> None:
-    assert known.SINGLETONS & known.REPEATABLE == frozenset()
+    assert frozenset() == known.SINGLETONS & known.REPEATABLE
 
 
 def test_nothing_is_both_for_requests_and_for_responses_only() -> None:
-    assert known.REQUEST_ONLY & known.RESPONSE_ONLY == frozenset()
+    assert frozenset() == known.REQUEST_ONLY & known.RESPONSE_ONLY
 
 
 def test_hop_by_hop_fields_are_not_end_to_end() -> None:
-    assert known.HOP_BY_HOP & known.END_TO_END == frozenset()
+    assert frozenset() == known.HOP_BY_HOP & known.END_TO_END

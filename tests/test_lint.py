@@ -15,7 +15,9 @@ DOUBLED = "> GET / HTTP/1.1\n> Host: a\n< HTTP/1.1 200 OK\n< Content-Length: 0\n
 
 def run(text: str, *names: str, **settings) -> lint.Run:
     """Lint a transcript with the named rules, or with all but the notes."""
-    rules = {name: RULES[name] for name in names} or {n: r for n, r in RULES.items() if r.severity is not NOTE}
+    rules = {name: RULES[name] for name in names} or {
+        n: r for n, r in RULES.items() if r.severity is not NOTE
+    }
     source = recording.read("-", stdin=text.encode())
     return lint.check([source], rules, settings=lint.Settings(**settings))
 
@@ -24,8 +26,29 @@ def found(text: str, *names: str, **settings) -> list[str]:
     return [finding.rule for finding in run(text, *names, **settings).findings]
 
 
-def made(check, *, scope: str, fields: Iterable[str] = (), evidence: Evidence = Evidence.HEADERS, verbatim: bool = False) -> dict[str, Rule]:
-    rule = Rule("r", "t", ERROR, ("RFC 1",), None, scope, (evidence,), frozenset(fields), (), False, verbatim, "", check)
+def made(
+    check,
+    *,
+    scope: str,
+    fields: Iterable[str] = (),
+    evidence: Evidence = Evidence.HEADERS,
+    verbatim: bool = False,
+) -> dict[str, Rule]:
+    rule = Rule(
+        "r",
+        "t",
+        ERROR,
+        ("RFC 1",),
+        None,
+        scope,
+        (evidence,),
+        frozenset(fields),
+        (),
+        False,
+        verbatim,
+        "",
+        check,
+    )
     return {"r": rule}
 
 
@@ -98,8 +121,12 @@ def test_severity_can_be_set() -> None:
 def test_inline_ignores_are_counted_with_their_reason() -> None:
     outcome = run(f"# hoplint: ignore[duplicate-server] smg does that\n{DOUBLED}", "duplicate-server")
     assert outcome.findings == []
-    assert [(s.finding.rule, s.by, s.reason) for s in outcome.suppressed] == [("duplicate-server", "inline", "smg does that")]
-    assert found(f"# hoplint: ignore[duplicate-server]\n{DOUBLED}", "duplicate-server", inline_ignores=False) == ["duplicate-server"]
+    assert [(s.finding.rule, s.by, s.reason) for s in outcome.suppressed] == [
+        ("duplicate-server", "inline", "smg does that")
+    ]
+    assert found(
+        f"# hoplint: ignore[duplicate-server]\n{DOUBLED}", "duplicate-server", inline_ignores=False
+    ) == ["duplicate-server"]
 
 
 @pytest.mark.parametrize("name", ["duplicate-date", "no-such-rule"])
@@ -110,7 +137,11 @@ def test_an_ignore_that_suppresses_nothing_is_a_note(name: str) -> None:
 
 
 def test_settings_ignore_by_recording() -> None:
-    outcome = run(DOUBLED, "duplicate-server", per_recording=(("-", frozenset({"duplicate-server"})), ("other", frozenset())))
+    outcome = run(
+        DOUBLED,
+        "duplicate-server",
+        per_recording=(("-", frozenset({"duplicate-server"})), ("other", frozenset())),
+    )
     assert (outcome.findings, len(outcome.suppressed)) == ([], 1)
 
 
@@ -127,10 +158,14 @@ def test_what_a_clean_report_could_decide() -> None:
 
 
 def test_a_refusal_is_a_finding_of_the_rule_it_stands_for() -> None:
-    text = "@ error: HTTP/1 protocol error: peer closed connection without sending complete message body (received 295 bytes, expected 319)\n"
-    outcome = run(f"{text}> GET / HTTP/1.1\n> Host: a\n< HTTP/1.1 200 OK\n< Content-Length: 319")
+    said = "peer closed connection without sending complete message body (received 295 bytes, expected 319)"
+    outcome = run(f"@ error: HTTP/1 protocol error: {said}\n> GET / HTTP/1.1\n> Host: a\n< HTTP/1.1 200 OK\n< Content-Length: 319")
     (finding,) = outcome.findings
-    assert (finding.rule, finding.evidence, finding.origin) == ("body-shorter-than-content-length", "error", "server")
+    assert (finding.rule, finding.evidence, finding.origin) == (
+        "body-shorter-than-content-length",
+        "error",
+        "server",
+    )
     assert "received 295 bytes" in finding.why
 
 
@@ -159,7 +194,9 @@ def test_a_rule_that_raises_is_reported_and_hides_nothing() -> None:
 def test_edits_of_addons_are_counted() -> None:
     linter = lint.Linter(RULES, None, lint.Settings(), "x")
     (item,) = recording.parse(DOUBLED)
-    linter.take(replace(item, edits=(Edit("dedupe-headers", "response", "remove", "Server", ("a", "b"), ("a",), ""),)))
+    linter.take(
+        replace(item, edits=(Edit("dedupe-headers", "response", "remove", "Server", ("a", "b"), ("a",), ""),))
+    )
     assert linter.edits == {"dedupe-headers": 1}
 
 

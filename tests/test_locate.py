@@ -83,12 +83,23 @@ def stream(text: str) -> Stream:
 
 
 def test_a_span_of_octets() -> None:
-    tcp = stream(">> GET / HTTP/1.1\\r\\n\n>> Host: a\\n\n>> \\r\\n\n<< HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
+    tcp = stream(
+        ">> GET / HTTP/1.1\\r\\n\n>> Host: a\\n\n>> \\r\\n\n<< HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n"
+    )
     line = tcp.client.messages[0].wire.lines[1]  # type: ignore[union-attr]
     assert isinstance(line, Line)
     found = locate.in_stream("a.http", tcp, tcp.client, line)
-    assert (found.at.part, found.at.index, found.at.line, found.at.exchange, found.at.stream) == ("stream", 16, 2, 1, 1)
-    assert [(q.text, q.marked) for q in found.quotes] == [(">> GET / HTTP/1.1\\r\\n", False), (">> Host: a\\n", True)]
+    assert (found.at.part, found.at.index, found.at.line, found.at.exchange, found.at.stream) == (
+        "stream",
+        16,
+        2,
+        1,
+        1,
+    )
+    assert [(q.text, q.marked) for q in found.quotes] == [
+        (">> GET / HTTP/1.1\\r\\n", False),
+        (">> Host: a\\n", True),
+    ]
     assert locate.in_stream("a.http", tcp, tcp.server, Span(0, 4)).origin == "server"
 
 

@@ -8,7 +8,9 @@ RULES = load()
 
 def test_one_rule_for_the_terminal() -> None:
     text = manual.text(RULES["duplicate-server"])
-    assert text.startswith("duplicate-server  (duplicates, error)\n\nThe response has more than one Server header.\n")
+    assert text.startswith(
+        "duplicate-server  (duplicates, error)\n\nThe response has more than one Server header.\n"
+    )
     assert "    < Server: " in text
     assert "``" not in text
     assert "source:    RFC 9110 §5.3, RFC 9110 §10.2.4, RFC 7230 §3.2.2" in text

@@ -77,7 +77,9 @@ def test_path(target: bytes, path: bytes) -> None:
     assert request(target=target).path == path
 
 
-@pytest.mark.parametrize(("code", "status"), [(b"200", 200), (b"099", 99), (b"20", 0), (b"2000", 0), (b"abc", 0)])
+@pytest.mark.parametrize(
+    ("code", "status"), [(b"200", 200), (b"099", 99), (b"20", 0), (b"2000", 0), (b"abc", 0)]
+)
 def test_status_is_zero_where_the_code_is_not_three_digits(code: bytes, status: int) -> None:
     assert Response(fields=Fields(), code=code).status == status
 

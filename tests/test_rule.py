@@ -38,7 +38,9 @@ def test_everything_comes_from_where_it_stands() -> None:
         """
         yield request, "odd"
 
-    found = made(header_is_odd, "RFC 9110 §5", evidence="headers + body | octets", fields=["x"], breaks=["h11"])
+    found = made(
+        header_is_odd, "RFC 9110 §5", evidence="headers + body | octets", fields=["x"], breaks=["h11"]
+    )
     assert (found.name, found.topic, found.scope) == ("header-is-odd", "test_rule", "Request")
     assert found.evidence == (Evidence.HEADERS | Evidence.BODY, Evidence.OCTETS)
     assert (found.summary, found.prose) == ("A header is odd.", "It breaks things.")
@@ -93,7 +95,21 @@ def catalogue(*rules: tuple[str, str, str, str]) -> dict[str, Rule]:
         yield message, ""
 
     return {
-        name: Rule(name, topic, module.Severity(severity), (source,), None, "Message", (), frozenset(), (), False, False, "", check)
+        name: Rule(
+            name,
+            topic,
+            module.Severity(severity),
+            (source,),
+            None,
+            "Message",
+            (),
+            frozenset(),
+            (),
+            False,
+            False,
+            "",
+            check,
+        )
         for name, topic, severity, source in rules
     }
 
@@ -118,7 +134,10 @@ RULESET = catalogue(
         ([(None, [], ["framing"])], {"duplicate-server", "duplicate-date"}),
         ([(None, [], ["framing"]), (["framing"], [], [])], {"chunked-twice"}),
         ([(["duplicates"], [], []), (None, [], ["duplicate-server"])], {"duplicate-date", "duplicate-unknown"}),
-        ([(None, [], ["duplicate-date"]), (None, ["duplicate-date"], [])], {"duplicate-server", "duplicate-date", "chunked-twice"}),
+        (
+            [(None, [], ["duplicate-date"]), (None, ["duplicate-date"], [])],
+            {"duplicate-server", "duplicate-date", "chunked-twice"},
+        ),
     ],
 )  # fmt: skip
 def test_select(layers, names: set[str]) -> None:
@@ -126,7 +145,7 @@ def test_select(layers, names: set[str]) -> None:
 
 
 def test_select_names_the_nearest() -> None:
-    with pytest.raises(UnknownName, match="duplicate-sever.*did you mean duplicate-server"):
+    with pytest.raises(UnknownName, match=r"duplicate-sever.*did you mean duplicate-server"):
         select(RULESET, [(["duplicate-sever"], [], [])])
 
 

@@ -25,7 +25,11 @@ CANARY = b"cAnArY0123456789"
         (b"X-Anything", b"sk-" + CANARY, b"***"),
         (b"X-Anything", b"Bearer " + CANARY, b"Bearer ***"),
         (b"Location", b"https://u:" + CANARY + b"@api.example/", b"https://***@api.example/"),
-        (b"Referer", b"https://api.example/?api_key=" + CANARY + b"&x=1", b"https://api.example/?api_key=***&x=1"),
+        (
+            b"Referer",
+            b"https://api.example/?api_key=" + CANARY + b"&x=1",
+            b"https://api.example/?api_key=***&x=1",
+        ),
     ],
 )
 def test_values(name: bytes, value: bytes, masked: bytes) -> None:
@@ -90,11 +94,15 @@ def test_shown_is_masked_and_cut() -> None:
     assert shown(b"Server", b"a\r\n\x1b[31m" + b"x" * 500, limit=20) == "'a\\r\\n\\x1b[31mxxxxxxx…'"
 
 
-@pytest.mark.parametrize("name", [b"Authorization", b"X-GOOG-API-KEY", b"x_api_key", b"Cookie", b"x-vendor-secret"])
+@pytest.mark.parametrize(
+    "name", [b"Authorization", b"X-GOOG-API-KEY", b"x_api_key", b"Cookie", b"x-vendor-secret"]
+)
 def test_secret_fields(name: bytes) -> None:
     assert is_secret_field(name)
 
 
-@pytest.mark.parametrize("name", [b"Server", b"X-Request-Id", b"x-ratelimit-remaining-tokens", b"Idempotency-Key"])
+@pytest.mark.parametrize(
+    "name", [b"Server", b"X-Request-Id", b"x-ratelimit-remaining-tokens", b"Idempotency-Key"]
+)
 def test_other_fields(name: bytes) -> None:
     assert not is_secret_field(name)

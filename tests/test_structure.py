@@ -59,7 +59,11 @@ def imported(path: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             assert node.level == 0, f"{path}: relative import"
-            names |= {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "conformance" else {node.module}
+            names |= (
+                {f"{node.module}.{alias.name}" for alias in node.names}
+                if node.module == "conformance"
+                else {node.module}
+            )
     return names
 
 
@@ -85,7 +89,9 @@ def test_third_party_packages_have_one_seam(package: str) -> None:
         for path in [*modules(), *ADDONS.glob("*.py")]
         if any(name.split(".")[0] == package for name in imported(path))
     }
-    assert {str(path) for path in users if not any(path.match(pattern) for pattern in THEIRS[package])} == set()
+    assert {
+        str(path) for path in users if not any(path.match(pattern) for pattern in THEIRS[package])
+    } == set()
 
 
 def test_no_addon_imports_another_or_is_called_like_the_stdlib() -> None:
@@ -102,14 +108,28 @@ def test_every_module_has_its_tests() -> None:
     missing = []
     for path in modules():
         inside = path.relative_to(LIBRARY)
-        if inside.stem not in ("__init__", "__main__") and not (ROOT / "tests" / inside.with_name(f"test_{inside.name}")).exists():
+        if (
+            inside.stem not in ("__init__", "__main__")
+            and not (ROOT / "tests" / inside.with_name(f"test_{inside.name}")).exists()
+        ):
             missing.append(str(inside))
-    missing += [path.name for path in ADDONS.glob("*.py") if not (ROOT / "tests/addons" / f"test_{path.name}").exists()]
+    missing += [
+        path.name
+        for path in ADDONS.glob("*.py")
+        if not (ROOT / "tests/addons" / f"test_{path.name}").exists()
+    ]
     assert missing == []
 
 
 def test_every_test_has_its_module() -> None:
-    whole = {"test_structure", "test_docs", "test_properties", "test_recordings", "test_examples", "test_registry"}
+    whole = {
+        "test_structure",
+        "test_docs",
+        "test_properties",
+        "test_recordings",
+        "test_examples",
+        "test_registry",
+    }
     for path in (ROOT / "tests").rglob("test_*.py"):
         inside = path.relative_to(ROOT / "tests")
         if inside.parts[0] in ("e2e", "benchmarks") or inside.stem in whole:
@@ -127,9 +147,17 @@ def test_no_module_is_too_long_or_called_utils() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["check", "--help"], ["check", "recordings/clean"], ["rule"], ["rule", "duplicate-server"], ["addons"], ["show", "recordings/incidents/duplicate-server.http"]],
+    [
+        ["--help"],
+        ["check", "--help"],
+        ["check", "recordings/clean"],
+        ["rule"],
+        ["rule", "duplicate-server"],
+        ["addons"],
+        ["show", "recordings/incidents/duplicate-server.http"],
+    ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_the_command_line_never_imports_mitmproxy(arguments: list[str]) -> None:
     program = (
         "import sys; from conformance.cli import main\n"

@@ -41,7 +41,11 @@ def test_a_whole_exchange() -> None:
     )
     request, response = exchange.request, exchange.response
     assert response is not None
-    assert (request.method, request.target, request.version) == (b"POST", b"/v1/chat/completions", b"HTTP/1.1")
+    assert (request.method, request.target, request.version) == (
+        b"POST",
+        b"/v1/chat/completions",
+        b"HTTP/1.1",
+    )
     assert request.content == b'{"text": "a\\nb"}', "JSON's escapes are its own"
     assert [interim.status for interim in exchange.interim] == [103]
     assert response.content == b"data: 1\n\n"
@@ -100,7 +104,9 @@ def test_octets_are_taken_as_they_are() -> None:
 
 
 def test_facts() -> None:
-    exchange = one("@ error: server closed connection\n@ started: 2.5\n@ partial: response\n> GET / HTTP/1.1\n< HTTP/1.1 200 OK")
+    exchange = one(
+        "@ error: server closed connection\n@ started: 2.5\n@ partial: response\n> GET / HTTP/1.1\n< HTTP/1.1 200 OK"
+    )
     assert exchange.error == "server closed connection"
     assert exchange.started == 2.5
     assert exchange.response is not None

@@ -153,7 +153,7 @@ def _paragraph(rule: Rule) -> str:
 
 
 _SECTION = re.compile(r"RFC (\d+) §(\S+)")
-_SUPERSEDED = {"2616", "5988", "7159", "7230", "7231", "7232", "7233", "7234", "7235", "7540", "7540", "8941"}
+_SUPERSEDED = {"2616", "5988", "7159", "7230", "7231", "7232", "7233", "7234", "7235", "7540", "8941"}
 
 
 def _sources(rule: Rule) -> Text:
@@ -179,7 +179,9 @@ def _statistics(run: Run) -> Iterator[Text]:
         rule = run.rule(name)
         severity = next(f.severity for f in run.findings if f.rule == name)
         mark = f"[{rule.fix}]" if rule.fix in run.addons else ""
-        yield Text.assemble(f"{count:>6}  ", (f"{severity:<8}", _STYLES[severity]), f"{name}  ", (mark, "dim"))
+        yield Text.assemble(
+            f"{count:>6}  ", (f"{severity:<8}", _STYLES[severity]), f"{name}  ", (mark, "dim")
+        )
 
 
 def _tally(run: Run) -> Iterator[Text]:
@@ -187,7 +189,9 @@ def _tally(run: Run) -> Iterator[Text]:
         for note in summary.notes:
             yield Text.assemble(("note", "bold cyan"), f": {summary.path}: {note}")
     for addon, edits in sorted(run.edits.items()):
-        yield Text.assemble(("note", "bold cyan"), f": {_plural(edits, 'change')} in flight by {addon}, as recorded")
+        yield Text.assemble(
+            ("note", "bold cyan"), f": {_plural(edits, 'change')} in flight by {addon}, as recorded"
+        )
     exchanges = sum(summary.exchanges for summary in run.recordings)
     levels = [_plural(run.count(level), str(level)) for level in Severity if run.count(level)]
     found = _plural(len(run.findings), "finding") + (f" ({', '.join(levels)})" if levels else "")
@@ -199,7 +203,11 @@ def _tally(run: Run) -> Iterator[Text]:
     if addons:
         names = ", ".join(name for name, _ in addons.most_common() if name)
         text += f" {addons.total()} can be mended in flight: {names}."
-    style = _STYLES[min((f.severity for f in run.findings), key=lambda s: s.rank)] if run.findings else "bold green"
+    style = (
+        _STYLES[min((f.severity for f in run.findings), key=lambda s: s.rank)]
+        if run.findings
+        else "bold green"
+    )
     yield Text(text, style=style)
 
 

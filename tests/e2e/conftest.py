@@ -67,7 +67,9 @@ def python() -> Callable[[str], Path]:
         ):
             done = subprocess.run(command, capture_output=True, text=True, timeout=900)
             if done.returncode:
-                _unavailable(f"environment {name} ({', '.join(packages)}) cannot be built: {done.stderr.strip()[-400:]}")
+                _unavailable(
+                    f"environment {name} ({', '.join(packages)}) cannot be built: {done.stderr.strip()[-400:]}"
+                )
         (home / "complete").touch()
         return interpreter
 
@@ -94,7 +96,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     def begin(command: Sequence[object], port: int) -> subprocess.Popen[bytes]:
         log = tmp_path / f"{len(running)}.log"
         with log.open("wb") as out:
-            process = subprocess.Popen([str(word) for word in command], stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                [str(word) for word in command], stdout=out, stderr=out, stdin=subprocess.DEVNULL
+            )
         running.append((process, log))
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline:
@@ -164,7 +168,9 @@ def mitmdump(start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> C
 def client(python: Callable[[str], Path]) -> Callable[..., dict[str, object]]:
     """Run a program of ``programs/`` in an environment; it prints what happened as one JSON object."""
 
-    def run(environment: str, program: str, *arguments: object, options: Sequence[str] = ()) -> dict[str, object]:
+    def run(
+        environment: str, program: str, *arguments: object, options: Sequence[str] = ()
+    ) -> dict[str, object]:
         done = subprocess.run(
             [str(python(environment)), *options, str(PROGRAMS / program), *map(str, arguments)],
             capture_output=True, text=True, timeout=SECONDS * 2,

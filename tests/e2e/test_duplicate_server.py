@@ -85,7 +85,18 @@ def test_one_command_in_front(session_server: int, start, client, free_port, tmp
     """``hoplint proxy`` is mitmdump with the suite."""
     port = free_port()
     mode = f"reverse:http://127.0.0.1:{session_server}"
-    command = ["-m", "conformance", "proxy", "--isolated", "--mode", mode, "--listen-host", "127.0.0.1", "--listen-port", port]
+    command = [
+        "-m",
+        "conformance",
+        "proxy",
+        "--isolated",
+        "--mode",
+        mode,
+        "--listen-host",
+        "127.0.0.1",
+        "--listen-port",
+        port,
+    ]
     start([sys.executable, *command, "--set", f"confdir={tmp_path / 'mitmproxy'}"], port)
     outcome = client("aiohttp-3.13.4", "aiohttp_client.py", f"http://127.0.0.1:{port}", "stream")
     assert "[DONE]" in outcome["text"]

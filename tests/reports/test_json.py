@@ -23,7 +23,9 @@ def test_the_shape_is_frozen() -> None:
     got = document()
     assert got["version"] == 1
     assert got["tool"]["name"] == "hoplint"
-    assert got["recordings"] == [{"path": "-", "kind": "transcript", "exchanges": 1, "streams": 0, "error": None}]
+    assert got["recordings"] == [
+        {"path": "-", "kind": "transcript", "exchanges": 1, "streams": 0, "error": None}
+    ]
     assert got["tally"] == {
         "findings": 1, "errors": 1, "warnings": 0, "notes": 0, "ignored": 1, "baselined": 0, "selected": 3, "exercised": 2,
     }  # fmt: skip

@@ -8,7 +8,10 @@ import pytest
 from conformance.rule import Rule, load
 
 RULES = load()
-CATALOGUE = {entry["name"]: entry for entry in json.loads(Path(__file__).parents[1].joinpath("catalogue.json").read_text())}
+CATALOGUE = {
+    entry["name"]: entry
+    for entry in json.loads(Path(__file__).parents[1].joinpath("catalogue.json").read_text())
+}
 TOPICS = sorted({rule.topic for rule in RULES.values()})
 
 

@@ -13,7 +13,11 @@ async def main(url: str, stream: bool) -> dict[str, object]:
         try:
             async with session.post(f"{url}/v1/chat/completions", json=body) as response:
                 text = await response.text()
-                return {"status": response.status, "text": text, "server": response.headers.getall("server", [])}
+                return {
+                    "status": response.status,
+                    "text": text,
+                    "server": response.headers.getall("server", []),
+                }
         except aiohttp.ClientError as error:
             return {"error": f"{type(error).__name__}: {error}"}
 

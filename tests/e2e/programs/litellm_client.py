@@ -11,7 +11,12 @@ async def main(url: str, stream: bool) -> dict[str, object]:
     messages = [{"role": "user", "content": "hi"}]
     try:
         answer = await litellm.acompletion(
-            model="openai/m", messages=messages, api_base=f"{url}/v1", api_key="not-a-key", max_retries=0, stream=stream
+            model="openai/m",
+            messages=messages,
+            api_base=f"{url}/v1",
+            api_key="not-a-key",
+            max_retries=0,
+            stream=stream,
         )
         if stream:
             return {"text": "".join([part.choices[0].delta.content or "" async for part in answer])}
