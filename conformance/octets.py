@@ -14,19 +14,17 @@ client sends after CONNECT or an upgrade depends on the answer.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from conformance import known
-from conformance.grammar import CHUNK_SIZE, DIGITS, OWS
+from conformance.grammar import CHUNK_SIZE, CHUNK_SIZE_DIGITS, DIGITS, OWS
 from conformance.message import (
     Chunk,
     Evidence,
     Exchange,
     Fields,
     Line,
-    Octets,
     Request,
     Response,
     Span,
@@ -38,8 +36,6 @@ type State = Literal["complete", "cut", "until-close", "unframed"]
 
 MAX_DIGITS = 20
 """Longer lengths are not lengths: no body comes near, and Python refuses to read very long numbers."""
-MAX_HEX_DIGITS = 16
-"""A chunk size of more (after leading zeros) exceeds 64 bits."""
 
 
 class _Head(NamedTuple):
@@ -116,24 +112,6 @@ def split(stream: Stream) -> Stream:
         server=replace(stream.server, messages=tuple(answered), rest=down, switched=switched),
         exchanges=tuple(exchanges),
     )
-
-
-def is_stray_content(client: Octets) -> bool:
-    """Whether the rest of a client's octets is content of its last request, which announced none.
-
-    It is, unless it begins as a request does: then it is a request that is cut or lacks its version.
-    """
-    last = client.messages[-1] if client.messages else None
-    if last is None or client.switched or client.rest >= len(client.data):
-        return False
-    if last.wire is None or last.wire.state != "complete":
-        return False
-    if "content-length" in last.fields or "transfer-encoding" in last.fields:
-        return False
-    return _METHOD.match(client.data, client.rest) is None
-
-
-_METHOD = re.compile(rb"[A-Z]{3,20}(?: |\Z)")
 
 
 def _is_http1(client: bytes, server: bytes) -> bool:
@@ -392,6 +370,6 @@ def _chunked(data: bytes, at: int) -> _Body:
 
 def _chunk_size(line: bytes) -> int | None:
     size = line.partition(b";")[0].strip(OWS)
-    if CHUNK_SIZE.fullmatch(size) is None or len(size.lstrip(b"0")) > MAX_HEX_DIGITS:
+    if CHUNK_SIZE.fullmatch(size) is None or len(size.lstrip(b"0")) > CHUNK_SIZE_DIGITS:
         return None
     return int(size, 16)

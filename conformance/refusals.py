@@ -19,6 +19,7 @@ from typing import Literal
 from conformance import known
 from conformance.grammar import (
     CHUNK_SIZE,
+    CHUNK_SIZE_DIGITS,
     CR_LF_NUL,
     DIGITS,
     HTTP_VERSION,
@@ -27,6 +28,7 @@ from conformance.grammar import (
     OWS,
     STATUS_CODE,
     TOKEN,
+    hides_coding,
 )
 from conformance.message import Exchange, Message, Origin, Refusal, Request
 
@@ -241,7 +243,7 @@ def coding_rule(lines: Iterable[bytes], *, is_request: bool) -> Verdict:
     False: nothing is. ``gzip, chunked`` is conformant, and a parser that does not support it says so.
     """
     lines = list(lines)
-    if any(is_obfuscated(line) for line in lines):
+    if any(hides_coding(line) for line in lines):
         return "obfuscated-transfer-encoding"
     members = [part.strip(OWS).lower() for line in lines for part in line.split(b",")]
     codings = [member.partition(b";")[0].strip(OWS) for member in members]
@@ -256,19 +258,6 @@ def coding_rule(lines: Iterable[bytes], *, is_request: bool) -> Verdict:
     return "duplicate-transfer-encoding" if len(lines) > 1 else False
 
 
-def is_obfuscated(value: bytes) -> bool:
-    """Whether a Transfer-Encoding value hides its codings: CTL or non-ASCII octets, quotes, empty members.
-
-    Quotes and commas inside a parameter's value are no hiding. Folding has a rule of its own.
-    """
-    plain = value.replace(b"\r\n ", b" ")
-    if OTHER_CTL.search(plain) or CR_LF_NUL.search(plain) or OBS_TEXT.search(plain):
-        return True
-    if b"=" in plain:
-        return False
-    return b'"' in plain or b"'" in plain or not all(part.strip(OWS) for part in plain.split(b","))
-
-
 def _chunk_header(quoted: str, message: Message | None) -> Verdict:
     line = _octets(quoted)
     if b"\n" in line.removesuffix(b"\r\n"):
@@ -279,7 +268,11 @@ def _chunk_header(quoted: str, message: Message | None) -> Verdict:
         # "2 ;a=b": the grammar has room for it, but "a sender MUST NOT generate BWS" (RFC 9110 §5.6.3).
         return "chunk-extension-malformed"
     is_hex = CHUNK_SIZE.fullmatch(size) is not None
-    return "chunk-size-overflow" if is_hex and len(size.lstrip(b"0")) > 16 else "chunk-size-malformed"
+    return (
+        "chunk-size-overflow"
+        if is_hex and len(size.lstrip(b"0")) > CHUNK_SIZE_DIGITS
+        else "chunk-size-malformed"
+    )
 
 
 def _chunk_footer(quoted: str, message: Message | None) -> Verdict:

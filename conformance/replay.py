@@ -24,7 +24,6 @@ import h11
 from conformance import refusals
 from conformance.grammar import TOKEN
 from conformance.message import Exchange, Message, Octets, Refusal, Request, Response, Stream
-from conformance.octets import is_stray_content
 
 NO_LIMIT = 1 << 62
 """What is too large is for the rules to say."""
@@ -63,7 +62,7 @@ def replay_connection(stream: Stream) -> tuple[list[tuple[Refusal, ...]], Octets
     judged = [replay(exchange) for exchange in stream.exchanges]
     client, server = stream.client, stream.server
     unread = _is_unread(client)
-    if unread and not is_stray_content(client):
+    if unread and not client.stray_content:
         client = replace(client, refusals=(*client.refusals, *_judge_rest(client, None)))
     last = stream.exchanges[-1] if stream.exchanges else None
     waiting = unread if last is None else last.response is None

@@ -13,11 +13,9 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from conformance.grammar import CHUNK_EXTENSIONS, CHUNK_SIZE, DIGITS, OWS
+from conformance.grammar import CHUNK_EXTENSIONS, CHUNK_SIZE, CHUNK_SIZE_DIGITS, DIGITS, OWS, hides_coding
 from conformance.known import TRAILERS_FORBIDDEN, TRANSFER_CODINGS
 from conformance.message import Exchange, FieldLine, Line, Message, Octets, Refusal, Request, Response
-from conformance.octets import MAX_HEX_DIGITS, is_stray_content
-from conformance.refusals import is_obfuscated
 from conformance.rule import ERROR, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted, shown
 
@@ -41,7 +39,7 @@ def _length(message: Message) -> int | None:
 def _codings(message: Message) -> list[tuple[FieldLine, bytes]]:
     """Each member of Transfer-Encoding in lower case, with its line; none where they are hidden."""
     lines = message.fields.lines("transfer-encoding") if message.is_http1 else ()
-    if any(is_obfuscated(line.value) for line in lines):
+    if any(hides_coding(line.value) for line in lines):
         return []
     return [(line, part.strip(OWS).lower()) for line in lines for part in line.value.split(b",")]
 
@@ -736,7 +734,7 @@ def obfuscated_transfer_encoding(message: Message) -> Hits:
     """
     if message.is_http1:
         for line in message.fields.lines("transfer-encoding"):
-            if is_obfuscated(line.value):
+            if hides_coding(line.value):
                 yield line, f"only some hops read Transfer-Encoding {shown(line.name, line.value)} as chunked"
 
 
@@ -762,7 +760,7 @@ def framing_header_lookalike(message: Message) -> Hits:
         > Host: api.example
         > Content-Length: 2
         > X-Content-Length: 2
-    """  # noqa: E501 - the summary is one line
+    """
     for key in message.fields.names:
         if (meant := _looks_like(key)) is not None:
             for line in message.fields.lines(key):
@@ -791,6 +789,7 @@ def _looks_like(key: str) -> str | None:
     *("RFC 9112 §8", "RFC 9112 §6.3", "RFC 7230 §3.4"),
     severity=ERROR,
     evidence="error | octets",
+    fields=CL,
     breaks=("httpx 0.28.1", "requests 2.34.2", "aiohttp", "node 20", "Go 1.19", "curl 7.88.1", "mitmproxy"),
 )
 def body_shorter_than_content_length(response: Response) -> Hits:
@@ -823,6 +822,7 @@ def body_shorter_than_content_length(response: Response) -> Hits:
     *("RFC 9112 §8", "RFC 9112 §7.1", "RFC 9112 §7.1.2", "RFC 7230 §3.4", "RFC 7230 §4.1", "RFC 7230 §4.1.2"),
     severity=ERROR,
     evidence="error | octets",
+    fields=TE,
     breaks=("httpx 0.28.1", "requests 2.34.2", "aiohttp", "node 20", "Go 1.19", "curl 7.88.1", "mitmproxy"),
 )
 def chunked_body_truncated(response: Response) -> Hits:
@@ -1054,6 +1054,7 @@ def content_on_head_response(exchange: Exchange) -> Hits:
     *("RFC 9112 §7.1", "RFC 7230 §4.1"),
     severity=ERROR,
     evidence="error | octets",
+    fields=TE,
     breaks=(
         "httpx 0.28.1",
         "requests 2.34.2",
@@ -1096,6 +1097,7 @@ def chunk_size_malformed(message: Message) -> Hits:
     "RFC 7230 §4.1",
     severity=ERROR,
     evidence="error | octets",
+    fields=TE,
     breaks=("h11 0.16.0", "node 20"),
 )
 def chunk_size_overflow(message: Message) -> Hits:
@@ -1119,7 +1121,7 @@ def chunk_size_overflow(message: Message) -> Hits:
     """
     for chunk in message.wire.chunks if message.wire is not None else ():
         size = _chunk_size(chunk.header).strip(OWS)
-        if CHUNK_SIZE.fullmatch(size) and len(size.lstrip(b"0")) > MAX_HEX_DIGITS:
+        if CHUNK_SIZE.fullmatch(size) and len(size.lstrip(b"0")) > CHUNK_SIZE_DIGITS:
             yield chunk, f"the chunk size {quoted(size, 40)} needs more than 64 bits"
 
 
@@ -1127,6 +1129,7 @@ def chunk_size_overflow(message: Message) -> Hits:
     *("RFC 9112 §7.1", "RFC 7230 §4.1"),
     severity=ERROR,
     evidence="error | octets",
+    fields=TE,
     breaks=("httpx 0.28.1", "aiohttp", "node 20", "mitmproxy"),
 )
 def chunk_terminator_missing(message: Message) -> Hits:
@@ -1157,6 +1160,7 @@ def chunk_terminator_missing(message: Message) -> Hits:
     *("RFC 9112 §7.1", "RFC 9112 §2.2", "RFC 7230 §4.1", "RFC 7230 §3.5"),
     severity=ERROR,
     evidence="octets",
+    fields=TE,
     breaks=("h11 0.16.0", "httpx 0.28.1", "node 20", "aiohttp server"),
 )
 def bare_line_feed_in_chunk(message: Message) -> Hits:
@@ -1183,7 +1187,7 @@ def bare_line_feed_in_chunk(message: Message) -> Hits:
         yield wrong[0], f"{len(wrong)} of {len(chunks)} chunks have a line that ends with LF alone"
 
 
-@rule("RFC 9112 §7.1.1", "RFC 7230 §4.1.1", severity=ERROR, evidence="octets", breaks=("node 20",))
+@rule("RFC 9112 §7.1.1", "RFC 7230 §4.1.1", severity=ERROR, evidence="octets", fields=TE, breaks=("node 20",))
 def chunk_extension_malformed(message: Message) -> Hits:
     r"""A chunk extension is malformed.
 
@@ -1298,15 +1302,21 @@ def request_body_without_length(octets: Octets) -> Hits:
 
         >> POST /v1/messages HTTP/1.1\r\nHost: api.example\r\nContent-Length: 2\r\n\r\n{}
     """
-    if octets.side == "client" and is_stray_content(octets):
+    if stray := octets.stray_content:
         last = octets.messages[-1]
-        stray = octets.data[octets.rest :]
         what = f"{len(stray)} octets follow a request without a length"
         if last.wire is not None:
             yield last.wire.lines[0], f"{what}: {quoted(mask_text(stray[:200]), 40)}"
 
 
-@rule("RFC 9112 §8", "RFC 7230 §3.4", severity=ERROR, evidence="error | octets", breaks=("mitmproxy",))
+@rule(
+    "RFC 9112 §8",
+    "RFC 7230 §3.4",
+    severity=ERROR,
+    evidence="error | octets",
+    fields=(*CL, *TE),
+    breaks=("mitmproxy",),
+)
 def incomplete_request(request: Request) -> Hits:
     r"""The client closed before its request was complete.
 
