@@ -97,8 +97,10 @@ def _is_judged(message: Message) -> bool:
         return True
     if not message.verbatim or message.version not in _VERSIONS:
         return False
-    # A line feed in a name or value would become two lines when written out, and h11 would judge what we
-    # invented. Folded values are recorded as CRLF and a space, and stay one.
+    # A line feed inside a line would make two of it when written out, and h11 would judge what we invented.
+    # Folded values are recorded as CRLF and a space, and stay one.
+    if b"\n" in message.start_line:
+        return False
     return not any(b"\n" in value.replace(b"\r\n ", b"") or b"\n" in name for name, value in message.fields)
 
 

@@ -121,6 +121,10 @@ def test_what_the_recording_rebuilt_is_not_judged() -> None:
 def test_a_line_feed_in_a_value_is_not_written_out() -> None:
     # It would be a line of its own, and h11 would refuse what nobody sent.
     assert replay(Exchange(request=request((b"X", b"a\nno colon")), response=response((b"X\n", b"")))) == ()
+    assert (
+        replay(Exchange(request=request(target=b"/\nno colon"), response=response(reason=b"\nno colon")))
+        == ()
+    )
 
 
 def test_both_sides_of_an_exchange_are_judged() -> None:
