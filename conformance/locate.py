@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from conformance import secret
@@ -50,11 +51,9 @@ def in_exchange(recording: str, exchange: Exchange, place: Place, subject: objec
     if isinstance(place, Exchange):
         place = place.request
     if isinstance(place, Message):
-        arrow = _arrow(place)
-        number = place.numbers[0] if place.numbers else None
-        at = Location(recording, exchange.number, _part(place), None, None, number, exchange.flow)
-        quote = Quote(_cut(f"{arrow} {escape(secret.mask_text(place.start_line))}"), number, marked=True)
-        return Found(at, _origin(place), (quote,), place)
+        *before, start = _starts(exchange, place)
+        at = Location(recording, exchange.number, _part(place), None, None, start.number, exchange.flow)
+        return Found(at, _origin(place), (*before, replace(start, marked=True)), place)
     if isinstance(place, FieldLine):
         messages = [subject] if isinstance(subject, Message) else list(exchange.messages)
         for message in messages:
@@ -63,15 +62,11 @@ def in_exchange(recording: str, exchange: Exchange, place: Place, subject: objec
                     return _field(recording, exchange, message, index, place)
     if isinstance(place, Span | Line | Chunk) and isinstance(subject, Message):
         at = Location(recording, exchange.number, _part(subject), None, None, None, exchange.flow)
-        text = f"{_arrow(subject)} {escape(secret.mask_text(subject.start_line))}"
-        quotes = [Quote(_cut(text), None)]
+        quotes = _starts(exchange, subject)
         if isinstance(place, Line | Chunk):
             physical = place if isinstance(place, Line) else place.header
-            quotes.append(
-                Quote(
-                    _cut(f"{_arrow(subject)} {_physical(physical.text + physical.ending)}"), None, marked=True
-                )
-            )
+            text = f"{_arrow(subject)} {_physical(physical.text + physical.ending)}"
+            quotes.append(Quote(_cut(text), None, marked=True))
         return Found(at, _origin(subject), tuple(quotes), subject)
     # A rule that points outside of what it was given is a mistake in the rule, and shall show in its tests.
     raise LookupError(f"{place!r} is not part of exchange {exchange.number}")
@@ -156,12 +151,7 @@ def _field(recording: str, exchange: Exchange, message: Message, index: int, pla
         recording, exchange.number, _part(message), index, escape(place.name), number, exchange.flow
     )
     arrow = _arrow(message)
-    quotes = [
-        Quote(
-            _cut(f"{arrow} {escape(secret.mask_text(message.start_line))}"),
-            message.numbers[0] if message.numbers else None,
-        )
-    ]
+    quotes = _starts(exchange, message)
     for position, line in enumerate(_all_lines(message)):
         if line.key == place.key:
             text = f"{arrow} {escape(line.name)}: {escape(secret.mask_value(line.name, line.value))}"
@@ -183,13 +173,22 @@ def _frame(recording: str, exchange: Exchange, frame: Frame) -> Found:
 
 def _refused(recording: str, exchange: Exchange, refusal: Refusal) -> Found:
     message = exchange.request if refusal.part == "request" else exchange.response
-    line = message.numbers[0] if message is not None and message.numbers else None
-    at = Location(recording, exchange.number, refusal.part, None, None, line, exchange.flow)
-    quotes = []
-    if message is not None:
-        quotes.append(Quote(_cut(f"{_arrow(message)} {escape(secret.mask_text(message.start_line))}"), line))
+    quotes = _starts(exchange, message or exchange.request)
+    at = Location(recording, exchange.number, refusal.part, None, None, quotes[-1].number, exchange.flow)
     quotes.append(Quote(_cut(f"@ {refusal.source}: {said(refusal)}"), None, marked=True))
     return Found(at, refusal.origin, tuple(quotes), message)
+
+
+def _starts(exchange: Exchange, message: Message) -> list[Quote]:
+    """The start line of the message, and above a response's that of its request."""
+    shown = [exchange.request, message] if message is not exchange.request else [message]
+    return [
+        Quote(
+            _cut(f"{_arrow(one)} {escape(secret.mask_text(one.start_line))}"),
+            one.numbers[0] if one.numbers else None,
+        )
+        for one in shown
+    ]
 
 
 def _all_lines(message: Message) -> Iterator[FieldLine]:

@@ -31,6 +31,7 @@ def test_a_field_line_is_shown_with_its_start_line_and_its_namesakes() -> None:
     assert (found.at.part, found.at.index, found.at.field, found.at.line) == ("response", 2, "server", 7)
     assert found.origin == "server"
     assert [(q.text, q.number, q.marked) for q in found.quotes] == [
+        ("> POST /v1?key=*** HTTP/1.1", 2, False),
         ("< HTTP/1.1 200 OK", 4, False),
         ("< Server: a", 5, False),
         ("< server: b", 7, True),

@@ -35,9 +35,9 @@ def full(run: Run, look: Look) -> str:
     for group in groups:
         rule = run.rule(group[0].rule)
         first, addon = rule.name not in explained, rule.fix if rule.fix in run.addons else None
-        lines = _explained(group, rule, addon, first=first, width=min(width, 100))
+        head, *lines = _explained(group, rule, addon, first=first, width=min(width, 100))
         explained.add(rule.name)
-        for line in lines:
+        for line in [*head.wrap(console, width), *lines]:
             if look.width:
                 line.truncate(width, overflow="ellipsis")
             console.print(line, soft_wrap=True)
@@ -96,10 +96,9 @@ def _place(finding: Finding) -> Text:
     where = at.part if at.part != "stream" else f"octet {at.index}"
     if at.stream is not None:
         where += f" of stream {at.stream}"
-    parts = [f"exchange {at.exchange}, {where}" if at.exchange is not None else where]
-    if finding.method:
-        parts.append(f"{finding.method} {finding.host}{finding.path}")
-    return Text.assemble((_where(finding), "bold"), f"  {'  '.join(parts)}")
+    if at.exchange is not None:
+        where = f"exchange {at.exchange}, {where}"
+    return Text.assemble((_where(finding), "bold"), f"  {where}")
 
 
 def _where(finding: Finding) -> str:

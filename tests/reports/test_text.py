@@ -20,10 +20,11 @@ def run(*exchanges: str) -> Run:
 
 def test_the_shape_of_a_compiler() -> None:
     lines = full(run(DOUBLED.format("x", "b")), Look()).split("\n")
-    assert lines[:7] == [
+    assert lines[:8] == [
         "error[duplicate-server]: Server 'b' repeats 'a'",
-        " --> -:6  exchange 1, response  GET api.example/x",
+        " --> -:6  exchange 1, response",
         "  |",
+        "1 | > GET /x HTTP/1.1",
         "3 | < HTTP/1.1 200 OK",
         "5 | < Server: a",
         "6 | < Server: b",
