@@ -236,7 +236,8 @@ def _check(options: argparse.Namespace) -> int:
         )
     run.addons = frozenset(addon.addons())
     look = _look(options)
-    if recordings:
+    # Where nothing could be read there is nothing to report; a program that reads JSON gets its object.
+    if any(summary.kind != "unknown" for summary in run.recordings) or options.format not in ("full", "concise"):
         _write(FORMATS[options.format](run, look))
     for name, path in reports:
         try:

@@ -265,3 +265,10 @@ def test_no_secret_in_any_report(folder: Path, hoplint) -> None:
         assert code == 1
         assert "duplicate-authorization" in out
         assert secret not in out + err
+
+
+def test_nothing_read_is_no_report_but_json_is_always_json(folder: Path, hoplint) -> None:
+    (folder / "a.png").write_bytes(PNG)
+    assert hoplint("check", "a.png")[1] == ""
+    document = json.loads(hoplint("check", "a.png", "nowhere.flow", "--format", "json")[1])
+    assert [(r["path"], r["kind"]) for r in document["recordings"]] == [("a.png", None)]

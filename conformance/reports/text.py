@@ -191,10 +191,11 @@ def _tally(run: Run) -> Iterator[Text]:
         yield Text.assemble(
             ("note", "bold cyan"), f": {_plural(edits, 'change')} in flight by {addon}, as recorded"
         )
-    exchanges = sum(summary.exchanges for summary in run.recordings)
+    read = [summary for summary in run.recordings if summary.kind != "unknown"]
+    exchanges = sum(summary.exchanges for summary in read)
     levels = [_plural(run.count(level), str(level)) for level in Severity if run.count(level)]
     found = _plural(len(run.findings), "finding") + (f" ({', '.join(levels)})" if levels else "")
-    text = f"{found} in {_plural(exchanges, 'exchange')} of {_plural(len(run.recordings), 'recording')}"
+    text = f"{found} in {_plural(exchanges, 'exchange')} of {_plural(len(read), 'recording')}"
     if run.suppressed:
         text += f"; {len(run.suppressed)} ignored"
     text += f". {len(run.exercised)} of {_plural(len(run.rules), 'rule')} could be decided on this evidence."
