@@ -20,6 +20,8 @@ OURS: dict[str, set[str]] = {
     "addon": {"policy"},
     "transcript": {"message"},
     "rule": {"message"},
+    "content": {"message"},
+    "llm": {"message"},
     "octets": {"message", "grammar", "known"},
     "replay": {"message", "grammar", "refusals", "octets"},
     "refusals": {"message", "grammar", "known"},
@@ -32,7 +34,7 @@ OURS: dict[str, set[str]] = {
     "lint": {"finding", "locate", "message", "policy", "recording", "replay", "rule"},
     "manual": {"message", "rule"},
     "mitm": {"addon", "known", "message", "policy", "secret"},
-    "rules/": {"rule", "message", "grammar", "known", "secret", "policy"},
+    "rules/": {"rule", "message", "grammar", "known", "secret", "policy", "content", "llm"},
     "reports/": {"finding", "rule", "reports"},
     "cli": {
         "addon", "finding", "lint", "manual", "message", "mitm", "policy", "recording", "reports", "rule", "secret",

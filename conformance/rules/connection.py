@@ -161,6 +161,7 @@ def upgrade_without_connection_option(message: Message) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
         < Upgrade: TLS/1.3
         < Connection: keep-alive
@@ -170,6 +171,7 @@ def upgrade_without_connection_option(message: Message) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
         < Upgrade: TLS/1.3
         < Connection: Upgrade
@@ -243,6 +245,7 @@ def request_after_close(pair: Connection) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
         < Connection: close
 
@@ -256,6 +259,7 @@ def request_after_close(pair: Connection) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
         < Connection: close
 
@@ -344,12 +348,14 @@ def connection_open_after_ambiguous_framing(pair: Connection) -> Hits:
         > Content-Length: 2
         > Transfer-Encoding: chunked
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
 
         @ client-connection: a
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
 
     Good::
@@ -359,12 +365,14 @@ def connection_open_after_ambiguous_framing(pair: Connection) -> Hits:
         > Host: api.example
         > Transfer-Encoding: chunked
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
 
         @ client-connection: a
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
     """
     before, after = pair.before, pair.after

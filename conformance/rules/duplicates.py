@@ -91,6 +91,7 @@ def duplicate_server(response: Response) -> Hits:
         > POST /v1/chat/completions HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
         < Server: uvicorn
         < Server: smg
@@ -100,6 +101,7 @@ def duplicate_server(response: Response) -> Hits:
         > POST /v1/chat/completions HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
         < Server: uvicorn
     """
@@ -170,6 +172,7 @@ def duplicate_content_type(message: Message) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
         < Content-Type: text/event-stream
         < Content-Type: application/json
@@ -179,6 +182,7 @@ def duplicate_content_type(message: Message) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
         < Content-Type: application/json
     """
@@ -341,6 +345,7 @@ def duplicate_location(response: Response) -> Hits:
         > GET /v1/files/1 HTTP/1.1
         > Host: api.example
         < HTTP/1.1 307 Temporary Redirect
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 0
         < Location: /a
         < Location: /b
@@ -350,6 +355,7 @@ def duplicate_location(response: Response) -> Hits:
         > GET /v1/files/1 HTTP/1.1
         > Host: api.example
         < HTTP/1.1 307 Temporary Redirect
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 0
         < Location: /a
     """
@@ -379,6 +385,7 @@ def duplicate_retry_after(response: Response) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 429 Too Many Requests
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 0
         < Retry-After: 1
         < Retry-After: 30
@@ -388,6 +395,7 @@ def duplicate_retry_after(response: Response) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 429 Too Many Requests
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 0
         < Retry-After: 30
     """
@@ -418,6 +426,7 @@ def duplicate_singleton_header(message: Message) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
         < Last-Modified: Fri, 20 Nov 2026 03:14:15 GMT
         < Last-Modified: Thu, 19 Nov 2026 03:14:15 GMT
@@ -427,6 +436,7 @@ def duplicate_singleton_header(message: Message) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
         < Last-Modified: Fri, 20 Nov 2026 03:14:15 GMT
         < Vary: Origin
@@ -461,6 +471,7 @@ def duplicate_access_control_allow_origin(response: Response) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
         < Access-Control-Allow-Origin: *
         < Access-Control-Allow-Origin: *
@@ -470,6 +481,7 @@ def duplicate_access_control_allow_origin(response: Response) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
         < Access-Control-Allow-Origin: *
     """
@@ -498,6 +510,7 @@ def duplicate_access_control_header(response: Response) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
         < Access-Control-Allow-Origin: https://app.example
         < Access-Control-Allow-Credentials: true
@@ -509,6 +522,7 @@ def duplicate_access_control_header(response: Response) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
         < Access-Control-Allow-Origin: https://app.example
         < Access-Control-Allow-Credentials: true
@@ -571,6 +585,7 @@ def duplicate_request_id(message: Message) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
         < X-Request-Id: req_0001
         < X-Request-Id: chatcmpl-0002
@@ -580,6 +595,7 @@ def duplicate_request_id(message: Message) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
         < X-Request-Id: req_0001
     """
@@ -607,6 +623,7 @@ def conflicting_unknown_header(message: Message) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
         < X-RateLimit-Remaining-Requests: 41
         < X-RateLimit-Remaining-Requests: 7
@@ -616,6 +633,7 @@ def conflicting_unknown_header(message: Message) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
         < X-RateLimit-Remaining-Requests: 7
         < X-Cache: MISS
@@ -652,6 +670,7 @@ def joined_singleton_value(message: Message) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
         < Server: uvicorn, smg
 

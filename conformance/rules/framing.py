@@ -192,6 +192,7 @@ def duplicate_content_length(message: Message) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
         < content-length: 2
 
@@ -200,6 +201,7 @@ def duplicate_content_length(message: Message) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
     """
     first, *more = message.fields.lines("content-length") or (None,)
@@ -230,6 +232,7 @@ def joined_content_length(message: Message) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2, 2
 
     Good::
@@ -237,6 +240,7 @@ def joined_content_length(message: Message) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
     """
     values = [value for _, value in _lengths(message) if value]
@@ -354,6 +358,7 @@ def content_length_on_1xx_or_204(response: Response) -> Hits:
         > DELETE /v1/files/file-1 HTTP/1.1
         > Host: api.example
         < HTTP/1.1 204 No Content
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 0
 
     Good::
@@ -361,6 +366,7 @@ def content_length_on_1xx_or_204(response: Response) -> Hits:
         > DELETE /v1/files/file-1 HTTP/1.1
         > Host: api.example
         < HTTP/1.1 204 No Content
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
     """
     if 100 <= response.status < 200 or response.status == 204:
         for line in response.fields.lines("content-length"):
@@ -392,6 +398,7 @@ def transfer_encoding_on_1xx_or_204(response: Response) -> Hits:
         > DELETE /v1/files/file-1 HTTP/1.1
         > Host: api.example
         < HTTP/1.1 204 No Content
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Transfer-Encoding: chunked
 
     Good::
@@ -399,6 +406,7 @@ def transfer_encoding_on_1xx_or_204(response: Response) -> Hits:
         > DELETE /v1/files/file-1 HTTP/1.1
         > Host: api.example
         < HTTP/1.1 204 No Content
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
     """
     if response.is_http1 and (100 <= response.status < 200 or response.status == 204):
         for line in response.fields.lines("transfer-encoding"):
@@ -455,6 +463,7 @@ def transfer_encoding_to_http10_client(exchange: Exchange) -> Hits:
         > GET /v1/models HTTP/1.0
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Transfer-Encoding: chunked
         < Connection: close
 
@@ -463,6 +472,7 @@ def transfer_encoding_to_http10_client(exchange: Exchange) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Transfer-Encoding: chunked
     """
     response = exchange.response
@@ -600,6 +610,7 @@ def duplicate_transfer_encoding(message: Message) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Transfer-Encoding: chunked
         < transfer-encoding: chunked
 
@@ -805,12 +816,14 @@ def body_shorter_than_content_length(response: Response) -> Hits:
     Bad::
 
         >> GET /v1/models HTTP/1.1\r\nHost: api.example\r\n\r\n
-        << HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"ok":t
+        << HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nContent-Type: application/json\r\n
+        << Content-Length: 11\r\n\r\n{"ok":t
 
     Good::
 
         >> GET /v1/models HTTP/1.1\r\nHost: api.example\r\n\r\n
-        << HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"ok":true}
+        << HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nContent-Type: application/json\r\n
+        << Content-Length: 11\r\n\r\n{"ok":true}
     """
     length = _length(response)
     if response.wire is not None and response.wire.state == "cut" and length is not None:
@@ -838,12 +851,14 @@ def chunked_body_truncated(response: Response) -> Hits:
     Bad::
 
         >> GET /v1/models HTTP/1.1\r\nHost: api.example\r\n\r\n
-        << HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n{"ok":true}\r\n
+        << HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nContent-Type: application/json\r\n
+        << Transfer-Encoding: chunked\r\n\r\nb\r\n{"ok":true}\r\n
 
     Good::
 
         >> GET /v1/models HTTP/1.1\r\nHost: api.example\r\n\r\n
-        << HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n{"ok":true}\r\n0\r\n\r\n
+        << HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nContent-Type: application/json\r\n
+        << Transfer-Encoding: chunked\r\n\r\nb\r\n{"ok":true}\r\n0\r\n\r\n
     """
     if response.wire is not None and response.wire.state == "cut" and "transfer-encoding" in response.fields:
         line = response.fields.lines("transfer-encoding")[0]
@@ -869,12 +884,14 @@ def bytes_after_response(octets: Octets) -> Hits:
     Bad::
 
         >> GET /v1/models HTTP/1.1\r\nHost: api.example\r\n\r\n
-        << HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{"ok":true}
+        << HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nContent-Type: application/json\r\n
+        << Content-Length: 5\r\n\r\n{"ok":true}
 
     Good::
 
         >> GET /v1/models HTTP/1.1\r\nHost: api.example\r\n\r\n
-        << HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"ok":true}
+        << HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nContent-Type: application/json\r\n
+        << Content-Length: 11\r\n\r\n{"ok":true}
     """
     last = octets.messages[-1] if octets.messages else None
     if octets.side != "server" or octets.switched or not isinstance(last, Response) or last.wire is None:
@@ -925,6 +942,7 @@ def content_length_mismatch(exchange: Exchange) -> Hits:
         >
         > {"model":"m"}
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Type: application/json
         < Content-Length: 319
         <
@@ -935,6 +953,7 @@ def content_length_mismatch(exchange: Exchange) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Type: application/json
         < Content-Length: 11
         <
@@ -945,6 +964,7 @@ def content_length_mismatch(exchange: Exchange) -> Hits:
         > HEAD /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Type: application/json
         < Content-Length: 11
         <
@@ -978,12 +998,13 @@ def content_on_204(response: Response) -> Hits:
     Bad, also content-length-on-1xx-or-204::
 
         >> DELETE /v1/files/file-1 HTTP/1.1\r\nHost: api.example\r\n\r\n
-        << HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n{}
+        << HTTP/1.1 204 No Content\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nContent-Type: application/json\r\n
+        << Content-Length: 2\r\n\r\n{}
 
     Good::
 
         >> DELETE /v1/files/file-1 HTTP/1.1\r\nHost: api.example\r\n\r\n
-        << HTTP/1.1 204 No Content\r\n\r\n
+        << HTTP/1.1 204 No Content\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\n\r\n
     """
     if response.status == 204 and response.size:
         yield response, f"the 204 response has {response.size} octets of content"
@@ -1007,12 +1028,14 @@ def content_on_304(response: Response) -> Hits:
     Bad::
 
         >> GET /v1/models HTTP/1.1\r\nHost: api.example\r\nIf-None-Match: "a"\r\n\r\n
-        << HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nContent-Length: 11\r\n\r\n{"ok":true}
+        << HTTP/1.1 304 Not Modified\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nContent-Type: application/json\r\n
+        << ETag: "a"\r\nContent-Length: 11\r\n\r\n{"ok":true}
 
     Good::
 
         >> GET /v1/models HTTP/1.1\r\nHost: api.example\r\nIf-None-Match: "a"\r\n\r\n
-        << HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nContent-Length: 11\r\n\r\n
+        << HTTP/1.1 304 Not Modified\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\n
+        << ETag: "a"\r\nContent-Length: 11\r\n\r\n
     """
     if response.status == 304 and response.size:
         yield response, f"the 304 response has {response.size} octets of content"
@@ -1035,12 +1058,14 @@ def content_on_head_response(exchange: Exchange) -> Hits:
     Bad::
 
         >> HEAD /v1/models HTTP/1.1\r\nHost: api.example\r\n\r\n
-        << HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{"ok":true}
+        << HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\n
+        << Content-Type: application/json\r\nContent-Length: 11\r\n\r\n{"ok":true}
 
     Good::
 
         >> HEAD /v1/models HTTP/1.1\r\nHost: api.example\r\n\r\n
-        << HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n
+        << HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\n
+        << Content-Type: application/json\r\nContent-Length: 11\r\n\r\n
     """
     response = exchange.response
     if exchange.request.method == b"HEAD" and response is not None and response.verbatim and response.size:
@@ -1077,12 +1102,14 @@ def chunk_size_malformed(message: Message) -> Hits:
     Bad::
 
         >> GET /v1/models HTTP/1.1\r\nHost: api.example\r\n\r\n
-        << HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0xb\r\n{"ok":true}\r\n0\r\n\r\n
+        << HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nContent-Type: application/json\r\n
+        << Transfer-Encoding: chunked\r\n\r\n0xb\r\n{"ok":true}\r\n0\r\n\r\n
 
     Good::
 
         >> GET /v1/models HTTP/1.1\r\nHost: api.example\r\n\r\n
-        << HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nB\r\n{"ok":true}\r\n0\r\n\r\n
+        << HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nContent-Type: application/json\r\n
+        << Transfer-Encoding: chunked\r\n\r\nB\r\n{"ok":true}\r\n0\r\n\r\n
     """
     for chunk in message.wire.chunks if message.wire is not None else ():
         size = _chunk_size(chunk.header)
@@ -1116,7 +1143,8 @@ def chunk_size_overflow(message: Message) -> Hits:
 
     Good::
 
-        >> POST /v1/messages HTTP/1.1\r\nHost: api.example\r\nTransfer-Encoding: chunked\r\n\r\n
+        >> POST /v1/messages HTTP/1.1\r\nHost: api.example\r\nContent-Type: application/json\r\n
+        >> Transfer-Encoding: chunked\r\n\r\n
         >> 00000000000000002\r\n{}\r\n0\r\n\r\n
     """
     for chunk in message.wire.chunks if message.wire is not None else ():
@@ -1143,12 +1171,14 @@ def chunk_terminator_missing(message: Message) -> Hits:
     Bad::
 
         >> GET /v1/models HTTP/1.1\r\nHost: api.example\r\n\r\n
-        << HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{"ok":true}\r\n0\r\n\r\n
+        << HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nContent-Type: application/json\r\n
+        << Transfer-Encoding: chunked\r\n\r\n3\r\n{"ok":true}\r\n0\r\n\r\n
 
     Good::
 
         >> GET /v1/models HTTP/1.1\r\nHost: api.example\r\n\r\n
-        << HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n{"ok":true}\r\n0\r\n\r\n
+        << HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nContent-Type: application/json\r\n
+        << Transfer-Encoding: chunked\r\n\r\nb\r\n{"ok":true}\r\n0\r\n\r\n
     """
     for chunk in message.wire.chunks if message.wire is not None else ():
         if chunk.size and chunk.terminator not in (b"\r\n", b"\n", b"\r", b""):
@@ -1174,12 +1204,14 @@ def bare_line_feed_in_chunk(message: Message) -> Hits:
     Bad::
 
         >> GET /v1/models HTTP/1.1\r\nHost: api.example\r\n\r\n
-        << HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb\n{"ok":true}\n0\r\n\r\n
+        << HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nContent-Type: application/json\r\n
+        << Transfer-Encoding: chunked\r\n\r\nb\n{"ok":true}\n0\r\n\r\n
 
     Good::
 
         >> GET /v1/models HTTP/1.1\r\nHost: api.example\r\n\r\n
-        << HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n{"ok":true}\r\n0\r\n\r\n
+        << HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nContent-Type: application/json\r\n
+        << Transfer-Encoding: chunked\r\n\r\nb\r\n{"ok":true}\r\n0\r\n\r\n
     """
     chunks = message.wire.chunks if message.wire is not None else ()
     wrong = [chunk for chunk in chunks if b"\n" in (chunk.header.ending, chunk.terminator)]
@@ -1199,12 +1231,14 @@ def chunk_extension_malformed(message: Message) -> Hits:
     Bad::
 
         >> GET /v1/models HTTP/1.1\r\nHost: api.example\r\n\r\n
-        << HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb;\r\n{"ok":true}\r\n0\r\n\r\n
+        << HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nContent-Type: application/json\r\n
+        << Transfer-Encoding: chunked\r\n\r\nb;\r\n{"ok":true}\r\n0\r\n\r\n
 
     Good::
 
         >> GET /v1/models HTTP/1.1\r\nHost: api.example\r\n\r\n
-        << HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb;part="1"\r\n{"ok":true}\r\n0\r\n\r\n
+        << HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nContent-Type: application/json\r\n
+        << Transfer-Encoding: chunked\r\n\r\nb;part="1"\r\n{"ok":true}\r\n0\r\n\r\n
     """
     for chunk in message.wire.chunks if message.wire is not None else ():
         _, semicolon, extension = chunk.header.text.partition(b";")
@@ -1268,6 +1302,7 @@ def close_delimited_response(exchange: Exchange) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Connection: close
 
     Good::
@@ -1275,6 +1310,7 @@ def close_delimited_response(exchange: Exchange) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Transfer-Encoding: chunked
     """
     response = exchange.response
@@ -1296,11 +1332,13 @@ def request_body_without_length(octets: Octets) -> Hits:
 
     Bad::
 
-        >> POST /v1/messages HTTP/1.1\r\nHost: api.example\r\n\r\n{"model":"m"}
+        >> POST /v1/messages HTTP/1.1\r\nContent-Type: application/json\r\n
+        >> Host: api.example\r\n\r\n{"model":"m"}
 
     Good::
 
-        >> POST /v1/messages HTTP/1.1\r\nHost: api.example\r\nContent-Length: 2\r\n\r\n{}
+        >> POST /v1/messages HTTP/1.1\r\nContent-Type: application/json\r\n
+        >> Host: api.example\r\nContent-Length: 2\r\n\r\n{}
     """
     if stray := octets.stray_content:
         last = octets.messages[-1]
@@ -1328,11 +1366,13 @@ def incomplete_request(request: Request) -> Hits:
 
     Bad::
 
-        >> POST /v1/messages HTTP/1.1\r\nHost: api.example\r\nContent-Length: 13\r\n\r\n{"model"
+        >> POST /v1/messages HTTP/1.1\r\nContent-Type: application/json\r\n
+        >> Host: api.example\r\nContent-Length: 13\r\n\r\n{"model"
 
     Good::
 
-        >> POST /v1/messages HTTP/1.1\r\nHost: api.example\r\nContent-Length: 13\r\n\r\n{"model":"m"}
+        >> POST /v1/messages HTTP/1.1\r\nContent-Type: application/json\r\n
+        >> Host: api.example\r\nContent-Length: 13\r\n\r\n{"model":"m"}
     """
     if request.wire is not None and request.wire.state == "cut":
         length = _length(request)

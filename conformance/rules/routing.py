@@ -228,6 +228,7 @@ def bad_host_accepted(exchange: Exchange) -> Hits:
         > GET /v1/models HTTP/1.1
         > Accept: application/json
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
 
     Good::
@@ -235,6 +236,7 @@ def bad_host_accepted(exchange: Exchange) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
         < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
     """
     request, response = exchange.request, exchange.response
