@@ -11,7 +11,7 @@ import pytest
 from conformance.cli import main
 
 ROOT = Path(__file__).parents[1]
-DOUBLED = "> GET / HTTP/1.1\n> Host: a\n< HTTP/1.1 200 OK\n< Content-Length: 0\n< Server: a\n< Server: b\n"
+DOUBLED = "> GET / HTTP/1.1\n> Host: a\n< HTTP/1.1 200 OK\n< Content-Length: 0\n< Server: a\n< Server: b\n< Date: Fri, 20 Nov 2026 03:14:14 GMT\n"
 CLEAN = "> GET / HTTP/1.1\n> Host: a\n< HTTP/1.1 200 OK\n< Content-Length: 0\n< Date: Fri, 20 Nov 2026 03:14:14 GMT\n"
 
 
@@ -135,7 +135,7 @@ def test_what_stands_before_a_break_is_linted(folder: Path, hoplint) -> None:
     code, out, err = hoplint("check", "broken.http")
     assert code == 2
     assert "error[duplicate-server]" in out
-    assert "line 8" in err
+    assert "line 9" in err
 
 
 def test_settings_are_read_from_the_nearest_file(folder: Path, hoplint) -> None:
