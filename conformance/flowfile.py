@@ -327,9 +327,11 @@ def _exchange(flow: _Table, number: int) -> Exchange:
     response: Response | None = None
     interim: tuple[Response, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    answered: float | None = None
     ended: float | None = None
     answer = flow.table(b"response")
     if answer is not None:
+        answered = answer.number(b"timestamp_start")
         ended = answer.number(b"timestamp_end")
         response = _response(answer, metadata.get("partial_body") is True)
         if response.is_http1 and 100 <= response.status <= 199 and response.status != 101:
@@ -366,6 +368,7 @@ def _exchange(flow: _Table, number: int) -> Exchange:
         # share it, and were not sent on one connection.
         server_connection=server.text(b"id") if server.octets(b"timestamp_start") else None,
         started=head.number(b"timestamp_start"),
+        answered=answered,
         ended=ended,
         is_replay=bool(flow.octets(b"is_replay")),
     )

@@ -270,7 +270,9 @@ class Message:
     def bare(self) -> Self:
         """The same message without its content, for keeping: the content may be megabytes."""
         kept = object.__new__(type(self))
-        kept.__dict__.update(self.__dict__, body=None)
+        # What others keep with a message (names that begin with _) is made of its content.
+        facts = {name: fact for name, fact in self.__dict__.items() if not name.startswith("_")}
+        kept.__dict__.update(facts, body=None)
         kept.__dict__.pop("content", None)
         return kept
 
@@ -397,8 +399,13 @@ class Exchange:
     server_connection: str | None = None
     started: float | None = None
     """Seconds since 1970, when the request began."""
+    answered: float | None = None
+    """When the head of the final response came."""
     ended: float | None = None
     is_replay: bool = False
+    leg: Side | None = None
+    """In a transcript: which side of a hop this is. ``client``: between the client and the hop; ``server``:
+    between the hop and its upstream, for the exchange above that is on the client's side."""
 
     def bare(self) -> Exchange:
         """The same exchange without contents and frames, for keeping."""
@@ -437,6 +444,55 @@ class Connection:
 
 
 _REQUEST = re.compile(rb"[A-Z]{3,20}(?: |\Z)")
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Legs:
+    """One exchange as it was on both sides of a hop: what the hop received, and what it made of it.
+
+    The hop received ``client.request`` and ``server.response``, and sent ``server.request`` and
+    ``client.response``.
+    """
+
+    client: Exchange
+    """Between the client and the hop."""
+    server: Exchange
+    """Between the hop and its upstream; of several attempts the last, whose answer the client got."""
+    attempts: tuple[Exchange, ...] = ()
+    """Every exchange with an upstream that the client's request became, in order."""
+    hop: str = "the gateway"
+    """What to call the hop in a sentence."""
+    edits: tuple[Edit, ...] = ()
+    """What the hop itself says it changed: only our own addons do."""
+    repeats: int = 0
+    """How often the client had sent the same request before without success, as far as is recorded."""
+
+    @property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """The client's exchange and all attempts."""
+        return (self.client, *(self.attempts or (self.server,)))
+
+    @property
+    def requests(self) -> tuple[Request, Request]:
+        """The request as the hop received it, and as it sent it."""
+        return self.client.request, self.server.request
+
+    @property
+    def responses(self) -> tuple[Response, Response] | None:
+        """The response as the hop received it, and as it sent it; None where one of them is not known."""
+        came, went = self.server.response, self.client.response
+        return None if came is None or went is None else (came, went)
+
+    @property
+    def passed(self) -> Iterator[tuple[Message, Message]]:
+        """Each message as the hop received it, and as it sent it."""
+        yield self.requests
+        if self.responses is not None:
+            yield self.responses
+
+    def declared(self, part: Literal["request", "response"], name: str) -> bool:
+        """Whether the hop says that it changed this field (lower-case name) on purpose."""
+        return any(edit.part == part and edit.field.lower() == name for edit in self.edits)
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)

@@ -36,6 +36,7 @@ Place = (
     | m.Frame
     | m.Exchange
     | m.Connection
+    | m.Legs
     | m.Octets
     | m.Refusal
 )
@@ -67,6 +68,7 @@ SCOPES: Mapping[str, type] = {
     "Response": m.Response,
     "Exchange": m.Exchange,
     "Connection": m.Connection,
+    "Legs": m.Legs,
     "Frame": m.Frame,
     "Octets": m.Octets,
     "Refusal": m.Refusal,

@@ -55,12 +55,15 @@ FACTS = {
     "authority": "HTTP/2's :authority",
     "flow": "mitmproxy's id of the flow",
     "started": "seconds since 1970",
+    "answered": "seconds since 1970: when the head of the response came",
+    "leg": "client or server: on which side of a hop; a client leg is followed by the server legs it became",
     "ended": "seconds since 1970",
     "partial": "request or response: the recording holds a part of its content",
 }
 """The names an ``@`` line may have, with their meaning."""
 
 _ARROWS: dict[str, Side] = {">": "client", "<": "server"}
+_SIDES: dict[str, Side] = {"client": "client", "server": "server"}
 _LINE = re.compile(r"(?P<arrow>[<>])(?P<mark>[<>+]?)(?: (?P<text>.*))?\Z", re.DOTALL)
 _FRAME = re.compile(r"(TEXT|BINARY|PING|PONG|CLOSE)(?: (.*))?\Z", re.DOTALL)
 _CLOSE = re.compile(r"(\d{4})?(?: ?(.*))?\Z", re.DOTALL)
@@ -181,7 +184,9 @@ def _fact(draft: _Draft, number: int, line: str) -> None:
     name = name.strip()
     if not colon or name not in FACTS:
         raise TranscriptError(number, f"'@' takes one of {', '.join(FACTS)}, a colon and a value")
-    if name in ("started", "ended"):
+    if name == "leg" and value.strip() not in ("client", "server"):
+        raise TranscriptError(number, f"leg is client or server, not {value.strip()!r}")
+    if name in ("started", "answered", "ended"):
         try:
             float(value)
         except ValueError:
@@ -310,6 +315,8 @@ def _exchange(draft: _Draft, number: int) -> Exchange:
         client_connection=facts.get("client-connection"),
         server_connection=facts.get("server-connection"),
         started=float(facts["started"]) if "started" in facts else None,
+        answered=float(facts["answered"]) if "answered" in facts else None,
+        leg=_SIDES.get(facts.get("leg", "")),
         ended=float(facts["ended"]) if "ended" in facts else None,
     )
 
@@ -453,7 +460,9 @@ def _facts_of(exchange: Exchange) -> list[str]:
         "upstream": exchange.upstream,
         "client-connection": exchange.client_connection,
         "server-connection": exchange.server_connection,
+        "leg": exchange.leg,
         "started": exchange.started,
+        "answered": exchange.answered,
         "ended": exchange.ended,
         "partial": partial,
         "error": " ".join(exchange.error.split()) if exchange.error else None,
