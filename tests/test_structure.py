@@ -34,7 +34,8 @@ OURS: dict[str, set[str]] = {
     "lint": {"finding", "locate", "message", "policy", "recording", "replay", "rule"},
     "manual": {"message", "rule"},
     "mitm": {"addon", "known", "message", "policy", "secret"},
-    "rules/": {"rule", "message", "grammar", "known", "secret", "policy", "content", "llm"},
+    "websocket": {"llm", "message"},
+    "rules/": {"websocket", "rule", "message", "grammar", "known", "secret", "policy", "content", "llm"},
     "reports/": {"finding", "rule", "reports"},
     "cli": {
         "addon", "finding", "lint", "manual", "message", "mitm", "policy", "recording", "reports", "rule", "secret",
