@@ -181,6 +181,62 @@ class Routing(Table):
     )
 
 
+class Auth(Table):
+    """Topic authentication: where credentials go, and which requests need one."""
+
+    required: bool = Field(
+        default=False,
+        description="The upstream refuses requests without a credential. What it answers with success is "
+        "taken to need none.",
+    )
+    headers: tuple[FieldName, ...] = Field(
+        default=(),
+        description="Headers in which the upstream looks for a credential; none named: not known.",
+    )
+    parameters: tuple[str, ...] = Field(
+        default=(),
+        description="Parameters of the query in which the upstream looks for a credential too.",
+    )
+    open_paths: tuple[str, ...] = Field(
+        default=("/health*", "/ready*", "/metrics*", "/liveness*", "/readiness*", "/ping", "/.well-known/*"),
+        description="Globs of paths that need no credential.",
+    )
+    control_paths: tuple[str, ...] = Field(
+        # What slime asks of SGLang's engines, and what SGLang counts as administration (srt/utils/auth.py):
+        # names nobody else uses, so that they can be known without a profile.
+        default=(
+            "*/flush_cache",
+            "*/update_weights_from_*",
+            "*/pull_weights",
+            "*/post_process_weights",
+            "*/weights_checker",
+            "*/init_weights_update_group",
+            "*/destroy_weights_update_group",
+            "*/release_memory_occupation",
+            "*/resume_memory_occupation",
+            "*/pause_generation",
+            "*/continue_generation",
+            "*/start_profile",
+            "*/stop_profile",
+            "*/abort_request",
+            "*/set_internal_state",
+            "*/load_lora_adapter",
+            "*/unload_lora_adapter",
+            "*/scale_elastic_ep",
+        ),
+        description="Globs of paths by which the upstream is administered.",
+    )
+    data_key: Secret | None = Field(
+        default=None,
+        description="Where the key of ordinary requests is kept (env:NAME, file:PATH), to recognise it where "
+        "it does not belong. Nothing is compared where it is missing.",
+    )
+    control_key: Secret | None = Field(
+        default=None,
+        description="Where the key of the control plane is kept (env:NAME, file:PATH), for the same purpose.",
+    )
+
+
 class Suite(Table):
     """Addon suite: which addons run, and beside what."""
 
@@ -203,6 +259,7 @@ class Policy(Table):
     )
     stream_events: StreamEvents = Field(default=StreamEvents(), description="Event streams.")
     routing: Routing = Field(default=Routing(), description="Who may route.")
+    auth: Auth = Field(default=Auth(), description="Who needs which credential.")
     suite: Suite = Field(default=Suite(), description="The addons as a whole.")
 
 
