@@ -25,6 +25,7 @@ from conformance.message import (
     Evidence,
     Exchange,
     Fields,
+    Legs,
     Message,
     Octets,
     Refusal,
@@ -32,6 +33,7 @@ from conformance.message import (
     Side,
     Stream,
 )
+from conformance.legs import Marked, of_journal, read
 from conformance.recording import Recording
 from conformance.replay import replay, replay_connection
 from conformance.rule import ERROR, NOTE, RULES, UNUSED_IGNORE, Place, Rule, Severity
@@ -85,6 +87,7 @@ def check(
             linter.take(item)
             if progress is not None:
                 progress(recording.exchanges)
+        linter.finish()
         for finding in sorted(linter.findings, key=_order):
             if finding.rule in ignored:
                 run.suppressed.append(Suppressed(finding, "settings", "[lint.per-recording]"))
@@ -95,19 +98,64 @@ def check(
         run.failures += linter.failures
         if recording.error:
             run.failures.append(f"{recording.path}: {recording.error}")
-        run.recordings.append(
-            Summary(
-                recording.path,
-                recording.kind,
-                recording.exchanges,
-                recording.streams,
-                recording.error,
-                tuple(recording.notes),
-                recording.expected,
-                frozenset(linter.exercised),
-            )
-        )
+        run.recordings.append(_summary(recording, linter.exercised))
     return run
+
+
+def compare(
+    client: Recording,
+    server: Recording,
+    rules: Mapping[str, Rule],
+    *,
+    policy: Policy | None = None,
+    settings: Settings | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Run:
+    """Lint what a hop did, from the recordings of both its sides, with the rules of scope ``Legs`` in ``rules``.
+
+    Findings come in the order of the client's exchanges. As in ``check``, bad recordings are in ``Run.failures``.
+    """
+    settings = settings or Settings()
+    run = Run(rules)
+    count = 0
+
+    def seen() -> None:
+        nonlocal count
+        count += 1
+        if progress is not None:
+            progress(count)
+
+    linter = Linter(rules, policy, settings, client.path, server.path)
+    pairing, pairs = read(client, server, seen)
+    for legs in pairs:
+        linter.take_legs(legs)
+    for finding in linter.findings:
+        globs = [names for glob, names in settings.per_recording if _matches(finding.at.recording, glob)]
+        if any(finding.rule in names for names in globs):
+            run.suppressed.append(Suppressed(finding, "settings", "[lint.per-recording]"))
+        else:
+            run.findings.append(finding)
+    run.suppressed += linter.suppressed
+    run.failures += linter.failures
+    sides: tuple[tuple[Side, Recording], ...] = (("client", client), ("server", server))
+    for side, recording in sides:
+        if recording.error:
+            run.failures.append(f"{recording.path}: {recording.error}")
+        run.recordings.append(_summary(recording, linter.exercised, pairing.notes(side)))
+    return run
+
+
+def _summary(recording: Recording, exercised: Iterable[str], notes: Iterable[str] = ()) -> Summary:
+    return Summary(
+        recording.path,
+        recording.kind,
+        recording.exchanges,
+        recording.streams,
+        recording.error,
+        (*recording.notes, *notes),
+        recording.expected,
+        frozenset(exercised),
+    )
 
 
 def _profiled(name: str, severities: Mapping[str, Severity]) -> tuple[Policy, Mapping[str, Severity]]:
@@ -164,7 +212,12 @@ class Linter:
     """Lints the exchanges and streams of one recording, one after the other."""
 
     def __init__(
-        self, rules: Mapping[str, Rule], policy: Policy | None, settings: Settings, path: str
+        self,
+        rules: Mapping[str, Rule],
+        policy: Policy | None,
+        settings: Settings,
+        path: str,
+        upstream_path: str | None = None,
     ) -> None:
         self.findings: list[Finding] = []
         self.suppressed: list[Suppressed] = []
@@ -177,6 +230,7 @@ class Linter:
             self._policy = _generic()
         self._settings = settings
         self._path = path
+        self._upstream_path = path if upstream_path is None else upstream_path
         by_scope: dict[str, list[Rule]] = {}
         for rule in rules.values():
             by_scope.setdefault(rule.scope, []).append(rule)
@@ -185,6 +239,8 @@ class Linter:
         self._response = _Plan([*scope("Message", []), *scope("Response", [])])
         self._exchange = _Plan(scope("Exchange", []))
         self._connection = scope("Connection", [])
+        self._legs = scope("Legs", [])
+        self._marked = Marked()
         self._frame = scope("Frame", [])
         self._octets = scope("Octets", [])
         self._refusal = scope("Refusal", [])
@@ -198,6 +254,31 @@ class Linter:
             self._take_stream(item)
         else:
             self._take_exchange(item, replay(item))
+            if (legs := self._marked.take(item)) is not None:
+                self.take_legs(legs)
+
+    def finish(self) -> None:
+        """Lint what is certain only at the end of the recording."""
+        if (legs := self._marked.rest()) is not None:
+            self.take_legs(legs)
+
+    def take_legs(self, legs: Legs) -> None:
+        """Lint what a hop made of one exchange."""
+        self._found = []
+        self._check_legs(legs)
+        self._settle(*legs.exchanges, of_legs=True)
+
+    def _check_legs(self, legs: Legs) -> None:
+        messages = [message for exchange in legs.exchanges for message in exchange.messages]
+        names = frozenset().union(*(message.fields.names for message in messages))
+        verbatim = all(message.verbatim for message in messages)
+        for rule in self._legs:
+            if (verbatim or not rule.verbatim) and (not rule.fields or rule.fields & names):
+                self._run(rule, legs.client, legs)
+        held = legs.client.evidence | Evidence.LEGS
+        if any(came.body is not None and went.body is not None for came, went in legs.passed):
+            held |= Evidence.BODY
+        self._mark(held, "Legs", verbatim=verbatim)
 
     def _take_exchange(self, exchange: Exchange, judged: tuple[Refusal, ...]) -> None:
         self._found = []
@@ -212,6 +293,8 @@ class Linter:
                 self._run(rule, exchange, frame)
         if self._connection:
             self._connections(exchange)
+        if self._legs and (legs := of_journal(exchange)) is not None:
+            self._check_legs(legs)
         for refusal in (*exchange.refusals, *judged):
             self._refused(exchange, refusal)
         self._exercise(exchange)
@@ -244,7 +327,11 @@ class Linter:
             )
 
     def _add(self, rule: Rule, exchange: Exchange, place: Place, why: str, subject: object) -> None:
-        found = locate.in_exchange(self._path, exchange, place, subject)
+        path = self._path
+        if isinstance(subject, Legs):
+            exchange = locate.leg(subject, place)
+            path = path if exchange is subject.client else self._upstream_path
+        found = locate.in_exchange(path, exchange, place, subject)
         evidence: Literal["octets", "flow", "error", "har"] = "har" if exchange.recorder == "har" else "flow"
         if isinstance(place, Refusal) and place.source != "h11":
             evidence = "error"
@@ -398,21 +485,26 @@ class Linter:
             ):
                 self.exercised.add(name)
 
-    def _settle(self, item: Exchange | Stream) -> None:
-        """Apply the item's inline ignores to what was found in it."""
+    def _settle(self, *items: Exchange | Stream, of_legs: bool = False) -> None:
+        """Apply the items' inline ignores to what was found in them."""
         found, self._found = self._found, []
-        ignores = (
-            dict(_ignores(item.note)) if self._settings.inline_ignores and "hoplint:" in item.note else {}
-        )
+        ignores: dict[str, tuple[str, Exchange | Stream]] = {}
+        for item in items:
+            if self._settings.inline_ignores and "hoplint:" in item.note:
+                ignores |= {name: (reason, item) for name, reason in _ignores(item.note)}
         used: set[str] = set()
         for finding in found:
             if finding.rule in ignores:
                 used.add(finding.rule)
-                self.suppressed.append(Suppressed(finding, "inline", ignores[finding.rule]))
+                self.suppressed.append(Suppressed(finding, "inline", ignores[finding.rule][0]))
             else:
                 self.findings.append(finding)
         for name in sorted(ignores.keys() - used):
-            if name in self._rules or name not in RULES:
+            item = ignores[name][1]
+            # What a hop did is judged when both of its sides are known, all else before that.
+            about_legs = name in RULES and RULES[name].scope == "Legs"
+            later = isinstance(item, Exchange) and item.leg is not None and about_legs
+            if (about_legs if of_legs else not later) and (name in self._rules or name not in RULES):
                 self.findings.append(_unused(self._path, item, name))
 
 

@@ -15,6 +15,7 @@ from conformance.message import (
     Exchange,
     FieldLine,
     Frame,
+    Legs,
     Line,
     Message,
     Octets,
@@ -48,8 +49,8 @@ def in_exchange(recording: str, exchange: Exchange, place: Place, subject: objec
         return _frame(recording, exchange, place)
     if isinstance(place, Connection):
         place = place.after
-    if isinstance(place, Exchange):
-        place = place.request
+    if isinstance(place, Exchange | Legs):
+        place = exchange.request
     if isinstance(place, Message):
         *before, start = _starts(exchange, place)
         at = Location(recording, exchange.number, _part(place), None, None, start.number, exchange.flow)
@@ -70,6 +71,18 @@ def in_exchange(recording: str, exchange: Exchange, place: Place, subject: objec
         return Found(at, _origin(subject), tuple(quotes), subject)
     # A rule that points outside of what it was given is a mistake in the rule, and shall show in its tests.
     raise LookupError(f"{place!r} is not part of exchange {exchange.number}")
+
+
+def leg(legs: Legs, place: Place) -> Exchange:
+    """The one of a hop's exchanges that a place is in."""
+    if isinstance(place, Legs):
+        return legs.client
+    for exchange in legs.exchanges:
+        if isinstance(place, Exchange | Message | FieldLine) and _belongs(place, exchange):
+            return exchange
+        if any(place is known for known in (*exchange.frames, *exchange.refusals)):
+            return exchange
+    raise LookupError(f"{place!r} is not part of exchange {legs.client.number} or what became of it")
 
 
 def in_stream(recording: str, stream: Stream, octets: Octets, place: Place) -> Found:
