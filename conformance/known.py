@@ -219,6 +219,45 @@ REQUEST_IDS: frozenset[str] = frozenset(
 )
 """Fields that name one request."""
 
+CONVERSATION_IDS: tuple[str, ...] = (
+    "thread-id",  # Codex: one thread; its session-id spans the tree of sub-agents
+    "x-claude-code-session-id",
+    "session-id", "session_id", "x-codex-session-id", "x-codex-conversation-id", "conversation_id",  # Codex, pi
+    "x-opencode-session", "x-session-affinity", "x-session-id",  # OpenCode
+    "x-litellm-session-id",  # OpenHands
+    "x-smg-routing-key",  # miles, slime
+    "x-dynamo-session-id", "x-bf-session-id", "x-nemo-relay-session-id", "x-olla-session-id",
+    "helicone-session-id", "x-grok-conv-id", "x-conversation-id",
+)  # fmt: skip
+"""Fields by which a request says which conversation it belongs to, the most exact first."""
+
+SESSION_HEADERS: frozenset[str] = frozenset(CONVERSATION_IDS) | {
+    "x-parent-session-id", "x-litellm-trace-id", "x-codex-window-id", "x-codex-turn-state",
+    "x-codex-parent-thread-id", "x-claude-code-agent-id", "x-claude-code-parent-agent-id",
+    "x-dynamo-parent-session-id", "x-session-token", "mcp-session-id",
+}  # fmt: skip
+"""Fields about a request's session, each of which may appear once: whoever routes by one reads one line."""
+
+BRANCHES: frozenset[str] = frozenset(
+    {
+        "x-claude-code-agent-id", "x-claude-code-parent-agent-id", "x-codex-parent-thread-id",
+        "x-openai-subagent", "x-parent-session-id", "x-dynamo-parent-session-id",
+    }
+)  # fmt: skip
+"""Fields that only requests of sub-agents carry, which may share their parent's session id."""
+
+SAME_SESSION: tuple[frozenset[str], ...] = (
+    # One agent's names for one thing, old and new spelling, and the names that belong to no vendor. A
+    # gateway's own header beside them (x-litellm-session-id, x-smg-routing-key) may count in its own ids.
+    frozenset(
+        {
+            "session-id", "session_id", "x-codex-session-id", "x-codex-conversation-id", "conversation_id",
+            "x-opencode-session", "x-session-affinity", "x-session-id", "x-conversation-id",
+        }
+    ),
+)  # fmt: skip
+"""Sets of fields that name the same session where they occur together."""
+
 INTERNAL_ROUTING: frozenset[str] = frozenset(
     {
         "x-smg-target-worker",  # Shepherd Model Gateway: the worker's index

@@ -237,6 +237,66 @@ class Auth(Table):
     )
 
 
+def _pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as problem:
+        raise ValueError(f"is not a regular expression: {problem}") from None
+    return value
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
+"""A regular expression."""
+
+
+class Session(Table):
+    """Topic sessions: how this upstream is told which conversation a request belongs to."""
+
+    header: FieldName | None = Field(
+        default=None,
+        description="Header by which the upstream recognises a conversation. Not set: it is not known, and "
+        "nothing is said about requests without one.",
+    )
+    reads: tuple[str, ...] = Field(
+        default=(), description="Other headers it reads for want of that one; `*` stands for anything."
+    )
+    reads_of_agents: dict[str, tuple[FieldName, ...]] = Field(
+        default={},
+        description="Headers it reads from certain agents only: a glob for User-Agent -> headers.",
+    )
+    reads_body: tuple[str, ...] = Field(
+        default=(), description="Members of the JSON content it reads, such as `metadata.session_id`."
+    )
+    pattern: Pattern | None = Field(
+        default=None, description="Ids it accepts: a regular expression for the whole id."
+    )
+    required_on: tuple[str, ...] = Field(
+        default=(), description="Endpoints where an id is expected; none: all that run a model."
+    )
+    shadows: tuple[FieldName, ...] = Field(
+        default=("x-litellm-trace-id",),
+        description="Headers that name a request or a trace and that the upstream takes for the session.",
+    )
+    tokens: tuple[FieldName, ...] = Field(
+        default=("x-session-token", "x-codex-turn-state"),
+        description="Headers by which a server hands out an affinity token that the client sends back.",
+    )
+    turn_tokens: tuple[FieldName, ...] = Field(
+        default=("x-codex-turn-state",),
+        description="Those of them that are sent back only until the user speaks again.",
+    )
+    token_on_101: FieldName | None = Field(
+        default=None, description="The affinity token that every 101 response shall bring."
+    )
+    accounts: tuple[FieldName, ...] = Field(
+        default=("chatgpt-account-id",), description="Headers that name the account a request is made for."
+    )
+    deployments: tuple[FieldName, ...] = Field(
+        default=("x-litellm-model-id", "x-smg-routed-worker-id", "x-olla-endpoint"),
+        description="Headers of responses that name the deployment or worker that served the request.",
+    )
+
+
 class Suite(Table):
     """Addon suite: which addons run, and beside what."""
 
@@ -260,6 +320,7 @@ class Policy(Table):
     stream_events: StreamEvents = Field(default=StreamEvents(), description="Event streams.")
     routing: Routing = Field(default=Routing(), description="Who may route.")
     auth: Auth = Field(default=Auth(), description="Who needs which credential.")
+    session: Session = Field(default=Session(), description="How conversations are recognised.")
     suite: Suite = Field(default=Suite(), description="The addons as a whole.")
 
 

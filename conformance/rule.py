@@ -68,6 +68,7 @@ SCOPES: Mapping[str, type] = {
     "Response": m.Response,
     "Exchange": m.Exchange,
     "Connection": m.Connection,
+    "Turn": m.Turn,
     "Legs": m.Legs,
     "Frame": m.Frame,
     "Octets": m.Octets,

@@ -29,18 +29,6 @@ MAX_SECTION = 16 * 1024
 MAX_LINES = 100
 """Field lines that Python's http.client and Apache take by default."""
 
-SESSION_IDS = frozenset(
-    {
-        "session-id", "session_id", "thread-id", "conversation_id", "x-session-id", "x-session-affinity",
-        "x-parent-session-id", "x-conversation-id", "x-opencode-session", "x-claude-code-session-id",
-        "x-litellm-session-id", "x-litellm-trace-id", "x-codex-session-id", "x-codex-conversation-id",
-        "x-codex-window-id", "x-codex-turn-state", "x-smg-routing-key", "x-dynamo-session-id",
-        "x-bf-session-id", "x-nemo-relay-session-id", "x-olla-session-id", "x-session-token",
-        "helicone-session-id", "mcp-session-id",
-    }
-)  # fmt: skip
-"""Fields by which agents and gateways say which conversation a request belongs to."""
-
 JUDGED_BY: Mapping[str, str] = {
     "authorization": "placeholder-bearer-token",
     **dict.fromkeys(known.API_KEYS, "placeholder-api-key"),
@@ -62,7 +50,7 @@ JUDGED_BY: Mapping[str, str] = {
 """Fields with a rule (or a topic) of their own: where it exists, the general ones below keep quiet."""
 
 NEEDS_VALUE: frozenset[str] = (
-    SESSION_IDS
+    known.SESSION_HEADERS
     | known.REQUEST_IDS
     | known.API_KEYS
     | {
