@@ -881,7 +881,7 @@ def bytes_after_response(octets: Octets) -> Hits:
     > A client MUST NOT process, cache, or forward such extra data as a separate response, since such behavior
     > would be vulnerable to cache poisoning.
 
-    Bad::
+    Bad, also json-malformed::
 
         >> GET /v1/models HTTP/1.1\r\nHost: api.example\r\n\r\n
         << HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nContent-Type: application/json\r\n
