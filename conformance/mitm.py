@@ -16,24 +16,32 @@ What mitmproxy does, measured with 12.2, that shapes this module:
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import importlib.util
 import logging
+import re
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from mitmproxy import ctx, exceptions, http
+from mitmproxy import connection, ctx, eventsequence, exceptions, hooks, http, websocket
 from mitmproxy.addonmanager import Loader
+from mitmproxy.addons import default_addons
+from mitmproxy.flow import Flow
+from mitmproxy.io import compat, tnetstring
+from mitmproxy.master import Master
+from mitmproxy.options import Options
 from mitmproxy.optmanager import OptManager
 from pydantic import ValidationError
 
 from conformance import policy, secret
 from conformance.addon import addons, option_text
-from conformance.message import FieldLine, Fields
+from conformance.message import Exchange, FieldLine, Fields, Frame
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +70,7 @@ class Change(NamedTuple):
     """One sentence; values in it are masked (``secret.shown``)."""
 
 
-class Refused(Exception):  # noqa: N818 - not an error of ours: the verdict on a message
+class Refused(Exception):
     """A message that must not be forwarded. Its text goes to the client and the log: mask what it quotes."""
 
     def __init__(self, why: str, status: int | None = None) -> None:
@@ -355,18 +363,218 @@ def run(
     """Run one of mitmproxy's tools with the suite and return its exit code; signals are the tool's."""
     from mitmproxy.tools import main
 
-    words = ["-s", str(addons()["suite"].path)]
-    if isolated:
-        words += ["--set", "hoplint_config="]
-    elif config is not None:
-        words += ["--set", f"hoplint_config={Path(config).absolute()}"]
-    if profile is not None:
-        words += ["--set", f"hoplint_profile={profile}"]
+    words = [word for each in _source(profile, config, isolated) for word in ("--set", each)]
     try:
-        getattr(main, tool)([*words, *arguments])
+        getattr(main, tool)(["-s", str(addons()["suite"].path), *words, *arguments])
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return 0
+
+
+def _source(profile: str | None, config: str | Path | None, isolated: bool) -> list[str]:
+    """Where the addons' settings come from, as words for ``--set``."""
+    words = []
+    if isolated:
+        words.append("hoplint_config=")
+    elif config is not None:
+        words.append(f"hoplint_config={Path(config).absolute()}")
+    return words if profile is None else [*words, f"hoplint_profile={profile}"]
+
+
+# -- over a recording ---------------------------------------------------------------------------------------
+
+
+class CannotRun(RuntimeError):
+    """The addons do not start; says why in one line."""
+
+
+class Offline:
+    """Addons of the suite, in its order, run over recorded flows; made by ``offline``."""
+
+    def __init__(self, names: Collection[str], words: Sequence[str]) -> None:
+        self.errors: list[str] = []
+        """What addons logged as errors since it was last emptied."""
+        self._loop = asyncio.new_event_loop()
+        self._known: set[bytes] = set()
+        self._log = _Errors(self.errors)
+        logging.getLogger().addHandler(self._log)
+        options = Options()
+        self._master = Master(options, event_loop=self._loop)
+        without = sorted(addons().keys() - {*names, "suite"})
+        options.set(*words, *(f"suite_without={name}" for name in without), defer=True)
+
+    def start(self) -> None:
+        """Load the addons. Raises CannotRun."""
+        try:
+            self._loop.run_until_complete(self._start())
+        except (exceptions.OptionsError, policy.PolicyError) as error:
+            raise CannotRun(str(error)) from None
+        if self.errors:
+            raise CannotRun(self.errors[0])
+
+    async def _start(self) -> None:
+        manager = self._master.addons
+        for each in default_addons():
+            manager.register(each)  # for its options: what is not in the chain does nothing
+        (suite,) = script_addons(addons()["suite"].path)
+        manager.add(suite)
+        await manager.invoke_addon(suite, hooks.ConfigureHook(set(self._master.options.keys())))
+        await self._master.running()
+
+    def end(self) -> None:
+        """Unload the addons."""
+        try:
+            self._loop.run_until_complete(self._master.done())
+        finally:
+            logging.getLogger().removeHandler(self._log)
+            self._loop.close()
+
+    def run(self, flow: http.HTTPFlow) -> list[dict[str, Any]]:
+        """Let the addons rewrite a flow as if it were under way; the journal's new entries.
+
+        Credentials that were nowhere in the recording until now do not come into it: a digest does.
+        """
+        done = len(flow.metadata.get(JOURNAL, ()))
+        messages = [message for message in (flow.request, flow.response) if message is not None]
+        for message in messages:
+            self._known.update(
+                value for name, value in message.headers.fields if secret.is_secret_field(name)
+            )
+        self._loop.run_until_complete(self._run(flow))
+        for message in messages:
+            lines = message.headers.fields
+            hidden = tuple((name, self._hidden(name, value)) for name, value in lines)
+            if hidden != lines:
+                message.headers.fields = hidden
+        return list(flow.metadata.get(JOURNAL, ()))[done:]
+
+    async def _run(self, flow: http.HTTPFlow) -> None:
+        if flow.request.method.upper() == "CONNECT":
+            return  # no addon of ours sees one in flight
+        response = flow.response
+        content = None if response is None else response.raw_content
+        with as_if_live(flow):
+            for hook in eventsequence.iterate(flow):
+                if hook.name == "response" and response is not None and callable(response.stream):
+                    for piece in [content, b""] if content else [b""]:
+                        response.stream(piece)
+                await self._master.addons.trigger_event(hook)
+        if response is not None and callable(response.stream):
+            response.raw_content = content  # what is not recorded is not known to be empty
+
+    def _hidden(self, name: bytes, value: bytes) -> bytes:
+        is_new = secret.is_secret_field(name) and value not in self._known
+        return secret.digested(name, value) if is_new else value
+
+
+class _Errors(logging.Handler):
+    """Keeps what is logged as an error, but for refusals: those are in the journal."""
+
+    def __init__(self, texts: list[str]) -> None:
+        super().__init__(logging.ERROR)
+        self.texts = texts
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.funcName == refuse.__name__:
+            return
+        error = record.exc_info[1] if record.exc_info else None
+        self.texts.append(record.getMessage() + (f" ({type(error).__name__})" if error else ""))
+
+
+@contextmanager
+def offline(
+    names: Collection[str],
+    *,
+    profile: str | None = None,
+    config: str | Path | None = None,
+    isolated: bool = False,
+) -> Iterator[Offline]:
+    """These addons, ready to run over the flows of one recording in turn. Raises CannotRun."""
+    made = Offline(names, _source(profile, config, isolated))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.end()
+
+
+def read_flow(record: bytes) -> Flow:
+    """A flow of a flow file (payload and type octet of its tnetstring). Raises ValueError."""
+    try:
+        return Flow.from_state(_state(record))
+    except Exception as error:
+        raise ValueError(f"mitmproxy cannot read this flow ({type(error).__name__})") from error
+
+
+def flow_octets(flow: Flow) -> bytes:
+    """The flow as it stands in a flow file."""
+    octets: bytes = tnetstring.dumps(flow.get_state())
+    return octets
+
+
+def flow_of(exchange: Exchange) -> http.HTTPFlow:
+    """A flow with the exchange's two messages and its WebSocket messages; without interim responses.
+
+    Where the request went is taken from its Host where the recording does not say.
+    """
+    asked, answered = exchange.request, exchange.response
+    place = exchange.upstream or (asked.authority or asked.fields.one("host") or b"").decode("latin-1")
+    host, colon, port = place.rpartition(":")
+    if not colon or not port.isdigit():
+        host, port = place, "443" if exchange.scheme == b"https" else "80"
+    client = connection.Client(peername=("127.0.0.1", 0), sockname=("127.0.0.1", 0))
+    server = connection.Server(address=(host.strip("[]"), int(port)))
+    client.id = exchange.client_connection or client.id
+    server.id = exchange.server_connection or server.id
+    flow = http.HTTPFlow(client, server)
+    began, ended = exchange.started or 0.0, exchange.ended or 0.0
+    flow.request = http.Request(
+        host.strip("[]"), int(port), asked.method, exchange.scheme, asked.authority,
+        _ABSOLUTE.sub(b"/", asked.target), asked.version,
+        _headers(asked.fields), asked.content, _headers(asked.trailers), began, began,
+    )  # fmt: skip
+    if answered is not None:
+        flow.response = http.Response(
+            answered.version, answered.status, answered.reason,
+            _headers(answered.fields), answered.content, _headers(answered.trailers), ended, ended,
+        )  # fmt: skip
+        if answered.status == 101 and exchange.frames:
+            flow.websocket = _websocket(exchange.frames)
+    return flow
+
+
+_ABSOLUTE = re.compile(rb"\A[A-Za-z][A-Za-z0-9+.\-]*://[^/?#]*/?")
+
+
+def _headers(fields: Fields) -> http.Headers:
+    return http.Headers((line.name, line.value) for line in fields)
+
+
+_OPCODES = {"TEXT": 1, "BINARY": 2}
+
+
+def _websocket(frames: Iterable[Frame]) -> websocket.WebSocketData:
+    data = websocket.WebSocketData()
+    for frame in frames:
+        from_client = frame.sender == "client"
+        if frame.opcode in _OPCODES:
+            data.messages.append(
+                websocket.WebSocketMessage(_OPCODES[frame.opcode], from_client, frame.content, frame.time)
+            )
+        elif frame.opcode == "CLOSE" and data.close_code is None:
+            data.closed_by_client, data.close_code = from_client, frame.code
+    return data
+
+
+def exchange_after(exchange: Exchange, flow: http.HTTPFlow) -> Exchange:
+    """The exchange with what addons may change in the flow made of it: field lines, content, status."""
+    asked, answered, sent = exchange.request, exchange.response, flow.response
+    asked = replace(asked, fields=Fields(flow.request.headers.fields), body=flow.request.raw_content)
+    if answered is not None and sent is not None:
+        answered = replace(answered, fields=Fields(sent.headers.fields), body=sent.raw_content)
+        if sent.status_code != answered.status:
+            answered = replace(answered, code=b"%d" % sent.status_code, reason=sent.reason.encode("latin-1"))
+    return replace(exchange, request=asked, response=answered)
 
 
 # -- old flow files -----------------------------------------------------------------------------------------
@@ -377,11 +585,12 @@ def upgraded(record: bytes) -> bytes:
 
     Raises ValueError where mitmproxy's migration fails, whose own errors are of any type.
     """
-    from mitmproxy.io import compat, tnetstring
-
     try:
-        state = compat.migrate_flow(tnetstring.parse(record[-1], memoryview(record)[:-1]))  # type: ignore[arg-type]
-        whole = tnetstring.dumps(state)
+        whole = tnetstring.dumps(_state(record))
     except Exception as error:
         raise ValueError(f"mitmproxy cannot migrate this flow ({type(error).__name__})") from error
     return whole[whole.index(b":") + 1 :]
+
+
+def _state(record: bytes) -> Any:
+    return compat.migrate_flow(tnetstring.parse(record[-1], memoryview(record)[:-1]))  # type: ignore[arg-type]
