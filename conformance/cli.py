@@ -16,13 +16,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from conformance.finding import Look, Run
 from conformance.message import Stream
-from conformance.rule import OWN_RULES, RULES, Severity, UnknownName, load, select
+from conformance.rule import OWN_RULES, RULES, Rule, Severity, UnknownName, load, select
 
 if TYPE_CHECKING:
+    from conformance import lint
     from conformance.policy import Loaded
 
 FOUND, FAILED = 1, 2
@@ -95,36 +96,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="files, folders, globs, or - for stdin (default: .)",
     )
-    rules = check.add_argument_group("which rules", "a rule, a topic, rfcNNNN or ALL; the most specific wins")
-    rules.add_argument("--select", action="append", metavar="NAMES", help="run only these")
-    rules.add_argument("--extend-select", action="append", default=[], metavar="NAMES", help="run these too")
-    rules.add_argument("--ignore", action="append", default=[], metavar="NAMES", help="do not run these")
-    rules.add_argument("--no-ignores", action="store_true", help="take no notice of inline ignores")
-    _settings_options(check)
-    verdict = check.add_argument_group("verdict")
-    verdict.add_argument(
-        "--fail-on",
-        choices=[*map(str, Severity), "never"],
-        help="least severity that makes the exit code 1 (default: error)",
+    _lint_options(check)
+
+    compare = command(
+        "compare", _compare, "Pair the recordings of both sides of a gateway and lint what it did."
     )
-    verdict.add_argument("--exit-zero", action="store_true", help="exit 0 whatever is found")
-    report = check.add_argument_group("report")
-    report.add_argument("--format", default="full", metavar="FORMAT", help="full (default), concise or json")
-    report.add_argument(
-        "--report",
-        action="append",
-        default=[],
-        metavar="FORMAT=FILE",
-        help="write another report to a file; repeatable",
-    )
-    report.add_argument("--statistics", action="store_true", help="count findings by rule")
-    report.add_argument("--color", choices=["auto", "always", "never"], default="auto")
-    report.add_argument(
-        "-q", "--quiet", action="store_true", help="print only the report: no notes, no progress"
-    )
-    report.add_argument(
-        "-v", "--verbose", action="store_true", help="every repeated finding in full; say what was read"
-    )
+    compare.add_argument("client", metavar="CLIENT", help="recorded between the clients and the gateway")
+    compare.add_argument("server", metavar="SERVER", help="recorded between the gateway and its upstream")
+    compare.add_argument("--all", action="store_true", help="lint each recording by itself, too")
+    _lint_options(compare)
 
     rule = command("rule", _rule, "Explain a rule; without a name, list them by topic.")
     rule.add_argument("name", nargs="?", metavar="NAME")
@@ -149,6 +129,42 @@ def _parser() -> argparse.ArgumentParser:
     config.add_argument("--schema", action="store_true", help="print the JSON Schema of hoplint.toml")
     _settings_options(config)
     return parser
+
+
+def _lint_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that lints."""
+    rules = parser.add_argument_group(
+        "which rules", "a rule, a topic, rfcNNNN or ALL; the most specific wins"
+    )
+    rules.add_argument("--select", action="append", metavar="NAMES", help="run only these")
+    rules.add_argument("--extend-select", action="append", default=[], metavar="NAMES", help="run these too")
+    rules.add_argument("--ignore", action="append", default=[], metavar="NAMES", help="do not run these")
+    rules.add_argument("--no-ignores", action="store_true", help="take no notice of inline ignores")
+    _settings_options(parser)
+    verdict = parser.add_argument_group("verdict")
+    verdict.add_argument(
+        "--fail-on",
+        choices=[*map(str, Severity), "never"],
+        help="least severity that makes the exit code 1 (default: error)",
+    )
+    verdict.add_argument("--exit-zero", action="store_true", help="exit 0 whatever is found")
+    report = parser.add_argument_group("report")
+    report.add_argument("--format", default="full", metavar="FORMAT", help="full (default), concise or json")
+    report.add_argument(
+        "--report",
+        action="append",
+        default=[],
+        metavar="FORMAT=FILE",
+        help="write another report to a file; repeatable",
+    )
+    report.add_argument("--statistics", action="store_true", help="count findings by rule")
+    report.add_argument("--color", choices=["auto", "always", "never"], default="auto")
+    report.add_argument(
+        "-q", "--quiet", action="store_true", help="print only the report: no notes, no progress"
+    )
+    report.add_argument(
+        "-v", "--verbose", action="store_true", help="every repeated finding in full; say what was read"
+    )
 
 
 class _Version(argparse.Action):
@@ -188,7 +204,57 @@ def _names(values: Iterable[str]) -> list[str]:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from conformance import addon, lint, recording
+    from conformance import lint, recording
+
+    prepared = _prepared(options)
+    failures: list[str] = []
+    recordings: list[recording.Recording] = []
+    exclude = prepared.loaded.settings.lint.exclude
+    for path in options.paths:
+        try:
+            found = recording.find([path])
+            recordings += [recording.read(one) for one in found if not _excluded(one, exclude)]
+        except recording.RecordingError as problem:
+            failures.append(str(problem))
+    with _progress(options) as progress:
+        run = lint.check(
+            recordings,
+            prepared.rules,
+            policy=prepared.loaded.settings.policy,
+            settings=prepared.settings,
+            progress=progress,
+        )
+    return _reported(options, prepared, run, failures)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from conformance import lint, recording
+
+    prepared = _prepared(options)
+    with _progress(options) as progress:
+        run = lint.compare(
+            recording.read(options.client),
+            recording.read(options.server),
+            prepared.rules,
+            policy=prepared.loaded.settings.policy,
+            settings=prepared.settings,
+            progress=progress,
+            each=options.all,
+        )
+    return _reported(options, prepared, run, [])
+
+
+class _Prepared(NamedTuple):
+    """What the options of a command that lints ask for."""
+
+    loaded: Loaded
+    rules: dict[str, Rule]
+    settings: lint.Settings
+    reports: list[tuple[str, Path]]
+
+
+def _prepared(options: argparse.Namespace) -> _Prepared:
+    from conformance import lint
     from conformance.reports import FORMATS
 
     reports = [_report_option(value, FORMATS) for value in options.report]
@@ -210,17 +276,6 @@ def _check(options: argparse.Namespace) -> int:
     for name in wanted.severity:
         if name not in RULES:
             raise UnknownName("rule", name, RULES)
-    failures: list[str] = []
-    recordings: list[recording.Recording] = []
-    for path in options.paths:
-        try:
-            recordings += [
-                recording.read(found)
-                for found in recording.find([path])
-                if not _excluded(found, wanted.exclude)
-            ]
-        except recording.RecordingError as problem:
-            failures.append(str(problem))
     settings = lint.Settings(
         severities={name: Severity(level) for name, level in wanted.severity.items()},
         per_recording=tuple(
@@ -230,16 +285,23 @@ def _check(options: argparse.Namespace) -> int:
         inline_ignores=not options.no_ignores,
         profiled=loaded.settings.profile is None,
     )
-    with _progress(options) as progress:
-        run = lint.check(
-            recordings, rules, policy=loaded.settings.policy, settings=settings, progress=progress
-        )
+    return _Prepared(loaded, rules, settings, reports)
+
+
+def _reported(options: argparse.Namespace, prepared: _Prepared, run: Run, failures: list[str]) -> int:
+    """Write the reports and return the exit code."""
+    from conformance import addon
+    from conformance.reports import FORMATS
+
     run.addons = frozenset(addon.addons())
     look = _look(options)
     # Where nothing could be read there is nothing to report; a program that reads JSON gets its object.
-    if any(summary.kind != "unknown" for summary in run.recordings) or options.format not in ("full", "concise"):
+    if any(summary.kind != "unknown" for summary in run.recordings) or options.format not in (
+        "full",
+        "concise",
+    ):
         _write(FORMATS[options.format](run, look))
-    for name, path in reports:
+    for name, path in prepared.reports:
         try:
             path.write_text(FORMATS[name](run, Look()), encoding="utf-8")
         except OSError as problem:
@@ -251,7 +313,8 @@ def _check(options: argparse.Namespace) -> int:
         _fail(failure)
     if failures or run.failures:
         return FAILED
-    return _verdict(run, options.fail_on or wanted.fail_on, exit_zero=options.exit_zero)
+    fail_on = options.fail_on or prepared.loaded.settings.lint.fail_on
+    return _verdict(run, fail_on, exit_zero=options.exit_zero)
 
 
 def _verdict(run: Run, fail_on: str, *, exit_zero: bool) -> int:

@@ -14,9 +14,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from statistics import median
 
 from conformance.content import document
 from conformance.known import REQUEST_IDS
@@ -27,8 +29,14 @@ from conformance.recording import Recording
 JOURNAL_HOP = "the proxy"
 """The hop whose two sides a journal tells: mitmproxy with our addons."""
 
-SLACK = 0.25
-"""Seconds that an upstream exchange may begin before or after its client's by two clocks of one machine."""
+SLACK = 0.02
+"""Seconds by which an upstream exchange may seem to begin outside of its client's, on one machine."""
+
+SKEW = 1.0
+"""Seconds from which on two recordings were made by different clocks: the difference is then taken off."""
+
+RETRIED = frozenset({0, 408, 409, 425, 429, 500, 502, 503, 504, 529})
+"""Statuses that clients answer by sending the request again; 0: no response."""
 
 IDS = REQUEST_IDS | {"traceparent", "idempotency-key", "x-amzn-trace-id", "x-litellm-call-id"}
 """Fields whose value may name one request on both sides. An id that several of the client's requests share
@@ -192,9 +200,10 @@ def _numbers(numbers: list[int]) -> str:
 
 def pair(clients: Iterable[Key], servers: Iterable[Key]) -> Pairing:
     """Pair the keys of both sides."""
-    clients, servers = list(clients), sorted(servers, key=lambda k: (k.started or 0.0, k.number))
-    found = Pairing()
+    clients = list(clients)
     by_id = _unique_ids(clients)
+    servers = sorted(_one_clock(list(servers), by_id), key=lambda k: (_started(k), k.number))
+    found = Pairing()
     index = _Index(clients)
     for server in servers:
         client = _by_id(server, by_id) or index.find(server)
@@ -217,13 +226,30 @@ def pair(clients: Iterable[Key], servers: Iterable[Key]) -> Pairing:
         what = (client.method, client.operation, client.asked)
         if client.asked and failed[what]:
             found.repeats[client.number] = failed[what]
-        failed[what] = failed[what] + 1 if client.status >= 400 or client.status == 0 else 0
+        failed[what] = failed[what] + 1 if client.status in RETRIED else 0
     return found
 
 
 def _unique_ids(clients: Iterable[Key]) -> dict[bytes, Key]:
     times = Counter(name for client in clients for name in client.ids)
     return {name: client for client in clients for name in client.ids if times[name] == 1}
+
+
+def _one_clock(servers: list[Key], by_id: dict[bytes, Key]) -> list[Key]:
+    """The keys by the client's clock, as far as ids tell the difference."""
+    known = ((server, _by_id(server, by_id)) for server in servers)
+    apart = [s.started - c.started for s, c in known if c and s.started is not None and c.started is not None]
+    skew = median(apart) if apart else 0.0
+    if abs(skew) < SKEW:
+        return servers
+    return [
+        replace(
+            server,
+            started=server.started and server.started - skew,
+            ended=server.ended and server.ended - skew,
+        )
+        for server in servers
+    ]
 
 
 def _by_id(server: Key, by_id: dict[bytes, Key]) -> Key | None:
@@ -247,57 +273,51 @@ class _Index:
         self.http = [client for client in clients if not client.websocket and client.completes]
         self._asked: dict[tuple[object, ...], list[Key]] = defaultdict(list)
         self._operation: dict[tuple[object, ...], list[Key]] = defaultdict(list)
-        for client in sorted(clients, key=lambda k: (k.started or 0.0, k.number)):
+        for client in sorted(clients, key=lambda k: (_started(k), k.number)):
             if client.asked:
                 self._asked[client.method, client.websocket, client.asked].append(client)
             self._operation[_operation(client)].append(client)
 
     def find(self, server: Key) -> Key | None:
         if server.asked:
-            same = self._open(self._asked.get((server.method, server.websocket, server.asked), ()), server)
+            same = self._open(self._asked.get((server.method, server.websocket, server.asked), []), server)
             if same:
                 # Of several that ask the same at once: one that nothing was found for yet, the oldest.
                 return min(
                     same, key=lambda client: (self.taken[client.number], client.started or client.number)
                 )
-        alike = self._open(self._operation.get(_operation(server), ()), server)
+        alike = self._open(self._operation.get(_operation(server), []), server)
         free = [client for client in alike if not self.taken[client.number]] or alike
         if server.started is None:
             return free[0] if free and not self.taken[free[0].number] else None
-        return free[0] if len(free) == 1 and self._may_become(free[0], server) else None
+        if len(free) != 1:
+            return None
+        client = free[0]
+        # A second upstream exchange that asks something else is not the first one's retry.
+        again = bool(self.taken[client.number] and client.asked and server.asked)
+        return client if not again or client.operation != server.operation else None
 
-    def _may_become(self, client: Key, server: Key) -> bool:
-        # Content that is known on both sides and differs: another operation's form of it, or another request.
-        return (
-            not client.asked
-            or not server.asked
-            or client.operation != server.operation
-            or not self.taken[client.number]
-        )
-
-    def _open(self, clients: Iterable[Key], server: Key) -> list[Key]:
+    def _open(self, candidates: list[Key], server: Key) -> list[Key]:
         """Those that were open when the upstream exchange began; without times all that are not taken."""
-        candidates = list(clients)
         if server.started is None:
             return [client for client in candidates if not self.taken[client.number]] or candidates[-1:]
         started = server.started
-        low = _bisect(candidates, started + SLACK)
-        return [
+        stop = bisect_right(candidates, started + SLACK, key=_started)
+        near = [
             client
-            for client in candidates[max(0, low - _WINDOW) : low]
+            for client in candidates[max(0, stop - _WINDOW) : stop]
             if client.started is not None and (client.ended is None or started <= client.ended + SLACK)
         ]
+        inside = [client for client in near if _inside(client, started)]
+        return inside or near
 
 
-def _bisect(clients: list[Key], moment: float) -> int:
-    low, high = 0, len(clients)
-    while low < high:
-        middle = (low + high) // 2
-        if (clients[middle].started or 0.0) <= moment:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+def _started(key: Key) -> float:
+    return key.started or 0.0
+
+
+def _inside(client: Key, moment: float) -> bool:
+    return _started(client) <= moment and (client.ended is None or moment <= client.ended)
 
 
 def _operation(key: Key) -> tuple[object, ...]:
@@ -311,28 +331,33 @@ def _overlap(client: Key, server: Key) -> bool:
 
 
 def read(
-    client: Recording, server: Recording, seen: Callable[[], None] = lambda: None
+    client: Recording, server: Recording, progress: Callable[[int], None] | None = None
 ) -> tuple[Pairing, Iterator[Legs]]:
     """Pair two recordings: the pairing, and the legs as the second reading finds them complete.
 
-    ``seen`` is called for every exchange that is read. Raises nothing: see ``Recording.error``.
+    ``progress`` is called with the number of exchanges read so far, over both readings of both. Raises nothing:
+    see ``Recording.error``.
     """
-    pairing = pair(map(key, _exchanges(client, seen)), map(key, _exchanges(server, seen)))
-    return pairing, _legs(client, server, pairing, seen)
+    done = 0
+
+    def exchanges(recording: Recording) -> Iterator[Exchange]:
+        nonlocal done
+        for item in recording:
+            for exchange in item.exchanges if isinstance(item, Stream) else (item,):
+                done += 1
+                if progress is not None:
+                    progress(done)
+                yield exchange
+
+    pairing = pair(map(key, exchanges(client)), map(key, exchanges(server)))
+    return pairing, _legs(exchanges(client), exchanges(server), pairing)
 
 
-def _exchanges(recording: Recording, seen: Callable[[], None]) -> Iterator[Exchange]:
-    for item in recording:
-        for exchange in item.exchanges if isinstance(item, Stream) else (item,):
-            seen()
-            yield exchange
-
-
-def _legs(client: Recording, server: Recording, pairing: Pairing, seen: Callable[[], None]) -> Iterator[Legs]:
+def _legs(clients: Iterable[Exchange], servers: Iterable[Exchange], pairing: Pairing) -> Iterator[Legs]:
     wanted = {number for numbers in pairing.attempts.values() for number in numbers}
-    upstream = (exchange for exchange in _exchanges(server, seen) if exchange.number in wanted)
+    upstream = (exchange for exchange in servers if exchange.number in wanted)
     held: dict[int, Exchange] = {}
-    for exchange in _exchanges(client, seen):
+    for exchange in clients:
         numbers = pairing.attempts.get(exchange.number)
         if numbers is None:
             continue

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 from conformance import locate
 from conformance.finding import Finding, Location, Quote, Run, Summary, Suppressed
+from conformance.legs import Marked, of_journal, read
 from conformance.message import (
     Connection,
     Evidence,
@@ -33,7 +34,6 @@ from conformance.message import (
     Side,
     Stream,
 )
-from conformance.legs import Marked, of_journal, read
 from conformance.recording import Recording
 from conformance.replay import replay, replay_connection
 from conformance.rule import ERROR, NOTE, RULES, UNUSED_IGNORE, Place, Rule, Severity
@@ -110,23 +110,22 @@ def compare(
     policy: Policy | None = None,
     settings: Settings | None = None,
     progress: Callable[[int], None] | None = None,
+    each: bool = False,
 ) -> Run:
     """Lint what a hop did, from the recordings of both its sides, with the rules of scope ``Legs`` in ``rules``.
 
-    Findings come in the order of the client's exchanges. As in ``check``, bad recordings are in ``Run.failures``.
+    Findings come in the order of the client's exchanges. With ``each`` both recordings are linted by themselves
+    too, with all ``rules``. As in ``check``, bad recordings are in ``Run.failures``.
     """
     settings = settings or Settings()
-    run = Run(rules)
-    count = 0
-
-    def seen() -> None:
-        nonlocal count
-        count += 1
-        if progress is not None:
-            progress(count)
-
+    if each:
+        alone = check((client, server), rules, policy=policy, settings=settings, progress=progress)
+    else:
+        rules = {name: rule for name, rule in rules.items() if rule.scope == "Legs"}
+        alone = Run(rules)
+    run = Run(rules, findings=alone.findings, suppressed=alone.suppressed, edits=alone.edits)
     linter = Linter(rules, policy, settings, client.path, server.path)
-    pairing, pairs = read(client, server, seen)
+    pairing, pairs = read(client, server, progress)
     for legs in pairs:
         linter.take_legs(legs)
     for finding in linter.findings:
@@ -137,11 +136,12 @@ def compare(
             run.findings.append(finding)
     run.suppressed += linter.suppressed
     run.failures += linter.failures
+    exercised = alone.exercised | linter.exercised
     sides: tuple[tuple[Side, Recording], ...] = (("client", client), ("server", server))
     for side, recording in sides:
         if recording.error:
             run.failures.append(f"{recording.path}: {recording.error}")
-        run.recordings.append(_summary(recording, linter.exercised, pairing.notes(side)))
+        run.recordings.append(_summary(recording, exercised, pairing.notes(side)))
     return run
 
 
