@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 
 SINGLETONS: frozenset[str] = frozenset(
@@ -277,6 +278,57 @@ PROVIDERS: tuple[str, ...] = (
     "dashscope*.aliyuncs.com", "*.bigmodel.cn", "api.z.ai", "*.api.nvidia.com",
 )  # fmt: skip
 """Hosts of the public model providers, as shell patterns."""
+
+# Below, a name that ends in * stands for every name that begins like that; see ``named``.
+
+CDN: tuple[str, ...] = (
+    "cf-*", "cdn-loop", "via", "cloudfront-*", "x-amz-cf-id", "fastly-*", "akamai-*", "x-akamai-*", "x-vercel-*",
+    "x-azure-fdid", "x-azure-ref", "x-azure-socketip", "x-azure-clientip", "x-varnish",
+)  # fmt: skip
+"""What a CDN or proxy in front of a gateway adds to requests. Of another zone, Cloudflare refuses its own."""
+
+CLIENT_ADDRESS: tuple[str, ...] = (
+    "forwarded", "x-forwarded-*", "x-original-forwarded-for", "x-real-ip", "true-client-ip", "x-client-ip",
+    "x-cluster-client-ip", "x-envoy-external-address", "fly-client-ip",
+)  # fmt: skip
+"""Request fields that say who and where the client is (RFC 7239 and its forerunners)."""
+
+GATEWAY_CONTROL: tuple[str, ...] = (
+    "x-litellm-*", "helicone-*", "x-portkey-*", "x-pass-*", "x-bf-*", "cf-aig-*", "x-kong-*", "x-bt-*", "x-smg-*",
+    "x-ai-eg-*", "x-aigw-*", "x-cpa-*", "x-olla-*", "x-dynamo-*", "x-llm-d-*", "x-nemo-relay-*", "x-codex-lb-*",
+    "x-codex-bridge-*", "x-data-parallel-rank", "x-gateway-destination-endpoint*", "x-prefiller-host-port",
+)  # fmt: skip
+"""Request fields that are addressed to a gateway or router: to a provider they reveal users and settings."""
+
+CORS: tuple[str, ...] = ("access-control-*", "timing-allow-origin")
+"""Whom a browser lets read a response (Fetch §3.3): for the host that answers, and for nobody behind it."""
+
+BROWSER_SECURITY: tuple[str, ...] = (
+    "strict-transport-security", "content-security-policy*", "x-frame-options", "x-content-type-options",
+    "x-xss-protection", "referrer-policy", "permissions-policy", "cross-origin-*", "expect-ct", "nel",
+    "report-to", "reporting-endpoints", "x-permitted-cross-domain-policies", "clear-site-data", "alt-svc",
+)  # fmt: skip
+"""Response fields that bind a browser to a policy of the host that answers."""
+
+GATEWAY_INTERNAL: tuple[str, ...] = (
+    # Deployments, hosts, costs and budgets, as LiteLLM 1.106 and smg 1.13 send them.
+    "x-litellm-model-api-base", "x-litellm-response-cost*", "x-litellm-key-*", "x-litellm-cache-key",
+    "x-smg-routed-worker-id", "x-gateway-destination-endpoint*", "x-envoy-upstream-*", "x-envoy-decorator-operation",
+    "x-kong-upstream-*", "x-kong-proxy-*", "x-backend-server", "x-upstream-addr", "x-debug-*",
+)  # fmt: skip
+"""Response fields that show what is behind a gateway."""
+
+
+@cache
+def named(names: tuple[str, ...]) -> re.Pattern[str]:
+    """Matches (``fullmatch``) each of these lower-case names; one that ends in * stands for all that begin so.
+
+    >>> bool(named(("server", "cf-*")).fullmatch("cf-ray")), named(()).fullmatch("")
+    (True, None)
+    """
+    alternatives = [re.escape(name[:-1]) + ".*" if name.endswith("*") else re.escape(name) for name in names]
+    return re.compile("|".join(alternatives) or r"(?!)", re.DOTALL)
+
 
 TRAILERS_FORBIDDEN: frozenset[str] = frozenset(
     {

@@ -23,7 +23,17 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from conformance.grammar import TOKEN
-from conformance.known import INTERNAL_ROUTING, REPEATABLE
+from conformance.known import (
+    BROWSER_SECURITY,
+    CDN,
+    CLIENT_ADDRESS,
+    CORS,
+    GATEWAY_CONTROL,
+    GATEWAY_INTERNAL,
+    INTERNAL_ROUTING,
+    PROVIDERS,
+    REPEATABLE,
+)
 from conformance.rule import Severity
 
 PROFILES = Path(__file__).parent / "profiles"
@@ -104,6 +114,16 @@ OnceName = Annotated[FieldName, AfterValidator(_once)]
 """A header's name, of a header that is no list."""
 
 
+def _field_names(name: str) -> str:
+    if "*" in name[:-1]:
+        raise ValueError(f"{name!r}: a * stands at the end, for any rest of the name")
+    return name
+
+
+FieldNames = Annotated[FieldName, AfterValidator(_field_names)]
+"""A header's name, or with a * at its end all names that begin like that; ``known.named`` matches them."""
+
+
 class DedupeHeaders(Table):
     """Addon dedupe-headers: one line for each header that may appear once."""
 
@@ -179,6 +199,126 @@ class Routing(Table):
         default=False,
         description="This hop lies behind the gateway that sets these headers, so that they are expected.",
     )
+    providers: tuple[str, ...] = Field(
+        default=PROVIDERS,
+        description="Hosts of the public model providers, as shell patterns; `*`: every upstream is one.",
+    )
+
+
+class StripHopHeaders(Table):
+    """Addon strip-hop-headers: what is meant for one hop stays there."""
+
+    from_requests: tuple[FieldNames, ...] = Field(
+        default=(),
+        description="Headers that are dropped from every request, beside those that belong to one connection. "
+        "A name that ends in * stands for all that begin so.",
+    )
+    from_requests_to_providers: tuple[FieldNames, ...] = Field(
+        default=(*CDN, *CLIENT_ADDRESS, *GATEWAY_CONTROL, "cookie"),
+        description="Headers that are dropped from requests to the hosts in `routing.providers`.",
+    )
+    leave: tuple[FieldNames, ...] = Field(
+        default=(), description="Headers that stay although one of the other lists names them."
+    )
+
+
+class FilterHandshake(Table):
+    """Addon filter-handshake: a WebSocket handshake carries what a WebSocket handshake may carry."""
+
+    drop: tuple[FieldNames, ...] = Field(
+        # What belongs to a request with content. Cookie, Accept-Encoding and Accept-Language are not here:
+        # browsers send them with every handshake.
+        default=("accept", "content-*", "expect", "te", "trailer", "keep-alive", "proxy-connection"),
+        description="Headers that are dropped from handshakes; `*`: all but `keep` and the handshake's own.",
+    )
+    keep: tuple[FieldNames, ...] = Field(
+        default=(), description="Headers that stay although `drop` names them."
+    )
+    drop_extensions: bool = Field(
+        default=False,
+        description="Offer no extensions, so no compression, for clients and servers that disagree about it.",
+    )
+    drop_subprotocols: bool = Field(
+        default=False, description="Offer no subprotocols. A client that insists on one then gives up."
+    )
+
+
+class ResponseHeaders(Table):
+    """Topic leaks and addon allow-response-headers: which headers of a response clients get to see."""
+
+    allow: tuple[FieldNames, ...] = Field(
+        default=(),
+        description="Headers that a response may carry, beside those that frame and describe its content; a "
+        "name that ends in * stands for all that begin so. None named: all but the other lists.",
+    )
+    internal: tuple[FieldNames, ...] = Field(
+        default=GATEWAY_INTERNAL,
+        description="Headers that show what is behind a gateway. They are dropped unless `allow` names them.",
+    )
+    from_providers: tuple[FieldNames, ...] = Field(
+        default=("set-cookie", "set-cookie2", *CORS, *BROWSER_SECURITY),
+        description="Headers that are dropped from responses of the hosts in `routing.providers` unless "
+        "`allow` names them.",
+    )
+
+
+_ERROR_STATUS = re.compile(r"[45](?:[0-9][0-9]|xx)")
+
+
+def _error_status(status: str) -> str:
+    if not _ERROR_STATUS.fullmatch(status):
+        raise ValueError(f"{status!r} is no error status: 400 to 599, 4xx or 5xx")
+    return status
+
+
+ErrorStatus = Annotated[int, Field(ge=400, le=599)]
+
+
+class MapStatus(Table):
+    """Addon map-status: an upstream's errors as this hop's."""
+
+    enabled: bool = Field(default=False, description="Whether any status is changed.")
+    statuses: dict[Annotated[str, AfterValidator(_error_status)], ErrorStatus] = Field(
+        # RFC 9110 §15.6: 502 and 504 are how a gateway says that its upstream failed. 503 says when to come
+        # back, 529 is what Anthropic's SDK calls overloaded; 522 and 524 are Cloudflare's timeouts.
+        default={"503": 503, "504": 504, "522": 504, "524": 504, "529": 529, "5xx": 502},
+        description="Upstream's status = status for the client; 4xx and 5xx stand for those not named. Put "
+        '"429" = 503 here where clients share one quota and none of them is to blame.',
+    )
+    refused_credential: ErrorStatus = Field(
+        default=502,
+        description="Status for the client where the upstream refuses (401, 403) a credential that inject-auth "
+        "has put in: the client's own is not at fault.",
+    )
+    retry_after: int = Field(
+        default=10,
+        ge=1,
+        description="Seconds to say in Retry-After where 429 or 503 came of a mapping without it.",
+    )
+
+
+class TameRetries(Table):
+    """Addon tame-retries: errors that say whether and when to try again."""
+
+    permanent: tuple[ErrorStatus, ...] = Field(
+        # Not 401 and 403: clients renew their tokens on the first. 408, 409, 425 and 429 pass by waiting.
+        default=(400, 404, 405, 406, 410, 411, 413, 414, 415, 417, 422, 431, 451, 501, 505),
+        description="Statuses that waiting does not change: clients are told not to retry.",
+    )
+    overloaded: tuple[ErrorStatus, ...] = Field(
+        default=(429, 503, 529), description="Statuses that must say when to retry."
+    )
+    retry_after: int = Field(
+        default=10, ge=1, description="Seconds to wait, where the upstream does not say and should."
+    )
+    storm: int = Field(
+        default=3,
+        ge=0,
+        description="After so many failures of the same request, each sent after the last had failed, clients "
+        "are told not to retry (429, 503, 529: to wait longer); 0: never.",
+    )
+    storm_window: int = Field(default=120, ge=1, description="Seconds after which a failure is forgotten.")
+    storm_retry_after: int = Field(default=60, ge=1, description="Seconds to wait at least, in a storm.")
 
 
 class Auth(Table):
@@ -321,6 +461,17 @@ class Policy(Table):
     routing: Routing = Field(default=Routing(), description="Who may route.")
     auth: Auth = Field(default=Auth(), description="Who needs which credential.")
     session: Session = Field(default=Session(), description="How conversations are recognised.")
+    strip_hop_headers: StripHopHeaders = Field(
+        default=StripHopHeaders(), description="Headers that stay on one hop."
+    )
+    filter_handshake: FilterHandshake = Field(
+        default=FilterHandshake(), description="Headers of WebSocket handshakes."
+    )
+    response_headers: ResponseHeaders = Field(
+        default=ResponseHeaders(), description="Headers that clients get to see."
+    )
+    map_status: MapStatus = Field(default=MapStatus(), description="An upstream's errors as this hop's.")
+    tame_retries: TameRetries = Field(default=TameRetries(), description="Whether and when to retry.")
     suite: Suite = Field(default=Suite(), description="The addons as a whole.")
 
 
