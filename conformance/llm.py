@@ -1,4 +1,6 @@
-"""What is known of the LLM APIs: which endpoint a request is for. Data, with sources.
+"""What is known of the LLM APIs: which endpoint a request is for, how it answers, what it answered.
+
+Data, with sources; what reads it knows no API by name.
 
 Paths are matched by their end, because gateways put prefixes before them (``/sessions/ID/v1/chat/completions``,
 ``/openai/deployments/NAME/chat/completions``, ``/v1/projects/P/.../models/M:streamGenerateContent``).
@@ -6,10 +8,15 @@ Paths are matched by their end, because gateways put prefixes before them (``/se
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
 
-from conformance.message import Request
+from conformance.content import document, is_whole
+from conformance.message import Exchange, Request, Response
+from conformance.sse import Event, declared, events
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,3 +154,511 @@ def dialogue(request: Request) -> Dialogue | None:
     """What the messages of the session are that this request opens; None: not known."""
     found = endpoint(request)
     return None if found is None else _BY_ENDPOINT.get(found.name)
+
+
+# ---- how the APIs write what they answer
+
+DONE = b"[DONE]"
+"""The data of the event that ends a stream of OpenAI's older APIs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A place in a JSON document: ``choices.*.finish_reason``; ``*`` is every element of a list."""
+
+    steps: tuple[str, ...]
+    types: frozenset[str] = frozenset()
+    """Only in a document with one of these types; empty: in any."""
+    needle: bytes = b""
+    """The rarest name on the way, in its quotes: a document without it is not walked."""
+
+
+def _at(steps: str, *types: str) -> Path:
+    names = tuple(steps.split("."))
+    return Path(names, frozenset(types), b'"%s"' % next(n for n in reversed(names) if n != "*").encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Where an answer holds tool calls: a place, and within it the way to id, name and arguments.
+
+    Pieces of one call have the same indexes on the way to them (``index`` of each element passed).
+    """
+
+    at: Path
+    id: tuple[str, ...]
+    name: tuple[str, ...]
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Where a document says what: the whole answer, or one event of a stream."""
+
+    speaks: tuple[Path, ...]
+    """Whatever the model may have said: an object here that holds more than BARE is not nothing."""
+    text: tuple[Path, ...]
+    finish: tuple[Path, ...]
+    usage: tuple[Path, ...]
+    model: tuple[Path, ...]
+    calls: tuple[Calls, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """How one API writes its answers."""
+
+    name: str
+    whole: Shape
+    piece: Shape
+    signs: frozenset[str]
+    """Members of which a whole answer, or an event without a type, has at least one: what has none is in some
+    other format. Paths do not tell: Bedrock's and Vertex's are the same for all vendors' models."""
+    asks: Literal["member", "target", "other"] = "member"
+    """How a request asks for an event stream: its member ``stream``, ``alt=sse`` in its target, or otherwise."""
+    choices: bool = False
+    """An answer is a list of alternatives; the first is the one that counts, no agent asks for more."""
+    done: bool | None = None
+    """Whether ``[DONE]`` ends a stream: it must, it must not, or (None) either is seen and understood."""
+    opens: str = ""
+    """The type of the event that begins a stream; empty: its events have no types."""
+    closes: frozenset[str] = frozenset()
+    """Types of the events that end one."""
+    within: tuple[str, ...] = ()
+    """How the types begin that may only be between; all others (pings, vendors' additions) may be anywhere."""
+    blocks: Mapping[str, str] = field(default_factory=dict)
+    """Type of an event about one block (``index``) of the answer -> type of the event that begins the block."""
+    named: bool = False
+    """Its clients dispatch by the name of the event, not by the type in the data."""
+    plain: frozenset[str] = frozenset()
+    """Finish reasons after which there is an answer; all others say why there may be none."""
+
+
+BARE = frozenset(
+    {"role", "type", "id", "index", "status", "annotations", "citations", "logprobs", "finish_reason", "phase"}
+)  # fmt: skip
+"""Members that say nothing by themselves."""
+
+_CHAT = Format(
+    # OpenAI API reference: The chat completion object, The chat completion chunk object; Azure, vLLM, SGLang.
+    name="chat completions",
+    done=True,
+    signs=frozenset({"choices"}),
+    choices=True,
+    plain=frozenset({"stop"}),
+    whole=Shape(
+        speaks=(_at("choices.*.message"),),
+        text=(_at("choices.*.message.content"),),
+        finish=(_at("choices.*.finish_reason"),),
+        usage=(_at("usage"),),
+        model=(_at("model"),),
+        calls=(
+            Calls(
+                _at("choices.*.message.tool_calls.*"),
+                ("id",),
+                ("function", "name"),
+                ("function", "arguments"),
+            ),
+            Calls(_at("choices.*.message.function_call"), (), ("name",), ("arguments",)),
+        ),
+    ),
+    piece=Shape(
+        speaks=(_at("choices.*.delta"),),
+        text=(_at("choices.*.delta.content"),),
+        finish=(_at("choices.*.finish_reason"),),
+        usage=(_at("usage"),),
+        model=(_at("model"),),
+        calls=(
+            Calls(
+                _at("choices.*.delta.tool_calls.*"), ("id",), ("function", "name"), ("function", "arguments")
+            ),
+            Calls(_at("choices.*.delta.function_call"), (), ("name",), ("arguments",)),
+        ),
+    ),
+)
+_TEXT = Shape(
+    speaks=(_at("choices.*.text"),),
+    text=(_at("choices.*.text"),),
+    finish=(_at("choices.*.finish_reason"),),
+    usage=(_at("usage"),),
+    model=(_at("model"),),
+)
+_COMPLETIONS = Format(
+    # OpenAI API reference: The completion object (legacy).
+    name="completions", done=True, signs=frozenset({"choices"}), choices=True, plain=frozenset({"stop"}),
+    whole=_TEXT, piece=_TEXT,
+)  # fmt: skip
+_MESSAGES = Format(
+    # Anthropic API reference: Messages, Streaming messages.
+    name="messages",
+    done=False,
+    signs=frozenset({"content", "stop_reason"}),
+    opens="message_start",
+    closes=frozenset({"message_stop"}),
+    within=("message_delta", "content_block_"),
+    blocks={"content_block_delta": "content_block_start", "content_block_stop": "content_block_start"},
+    named=True,
+    plain=frozenset({"end_turn", "stop_sequence"}),
+    whole=Shape(
+        speaks=(_at("content.*"),),
+        text=(_at("content.*.text"),),
+        finish=(_at("stop_reason"),),
+        usage=(_at("usage"),),
+        model=(_at("model"),),
+        calls=(Calls(_at("content.*", "message"), ("id",), ("name",), ("input",)),),
+    ),
+    piece=Shape(
+        speaks=(_at("content_block", "content_block_start"), _at("delta", "content_block_delta")),
+        text=(_at("delta.text", "content_block_delta"),),
+        finish=(_at("delta.stop_reason", "message_delta"),),
+        usage=(_at("usage", "message_delta"),),
+        model=(_at("message.model", "message_start"),),
+        calls=(
+            Calls(_at("content_block", "content_block_start"), ("id",), ("name",), ()),
+            Calls(_at("delta", "content_block_delta"), (), (), ("partial_json",)),
+        ),
+    ),
+)
+_ENDS = ("response.completed", "response.failed", "response.incomplete", "response.cancelled")
+_RESPONSES = Format(
+    # OpenAI API reference: Responses, Streaming events. OpenAI sends no [DONE] here; the Open Responses
+    # specification asks for it, and vLLM and LiteLLM send it.
+    name="responses",
+    signs=frozenset({"output"}),
+    opens="response.created",
+    closes=frozenset(_ENDS),
+    within=(
+        "response.in_progress", "response.output_", "response.content_part.", "response.refusal.",
+        "response.function_call_arguments.", "response.custom_tool_call_input.", "response.reasoning",
+    ),
+    plain=frozenset({"completed", "response.completed"}),
+    whole=Shape(
+        speaks=(_at("output.*"),),
+        text=(_at("output.*.content.*.text"),),
+        finish=(_at("status"),),
+        usage=(_at("usage"),),
+        model=(_at("model"),),
+        calls=(Calls(_at("output.*"), ("call_id",), ("name",), ("arguments",)),),
+    ),
+    piece=Shape(
+        speaks=(
+            _at("delta"), _at("item", "response.output_item.added", "response.output_item.done"),
+            _at("response.output.*", *_ENDS),
+        ),
+        text=(_at("delta", "response.output_text.delta"),),
+        finish=(_at("type", *_ENDS),),
+        usage=(_at("response.usage", *_ENDS),),
+        model=(_at("response.model"),),
+        calls=(Calls(_at("item", "response.output_item.done"), ("call_id",), ("name",), ("arguments",)),),
+    ),
+)  # fmt: skip
+_CANDIDATES = Shape(
+    speaks=(_at("candidates.*.content.parts.*"),),
+    text=(_at("candidates.*.content.parts.*.text"),),
+    finish=(_at("candidates.*.finishReason"), _at("promptFeedback.blockReason")),
+    usage=(_at("usageMetadata"),),
+    model=(_at("modelVersion"),),
+    calls=(Calls(_at("candidates.*.content.parts.*.functionCall"), ("id",), ("name",), ("args",)),),
+)
+_GEMINI = Format(
+    # Gemini API reference: generateContent, streamGenerateContent (with alt=sse).
+    name="generateContent", done=False, asks="target", signs=frozenset({"candidates", "promptFeedback"}),
+    choices=True, plain=frozenset({"STOP"}), whole=_CANDIDATES, piece=_CANDIDATES,
+)  # fmt: skip
+
+FORMATS: Mapping[str, Format] = {
+    "chat-completions": _CHAT,
+    "completions": _COMPLETIONS,
+    "messages": _MESSAGES,
+    "messages-vertex": _MESSAGES,
+    "messages-bedrock": replace(
+        _MESSAGES, asks="other"
+    ),  # its streams are application/vnd.amazon.eventstream
+    "responses": _RESPONSES,
+    "stream-generate-content": _GEMINI,
+    "generate-content": _GEMINI,
+}
+"""Name of an endpoint -> how it answers."""
+
+
+def answers(request: Request) -> Format | None:
+    """How the operation that a request is for answers; None: not known. Only for what runs a model."""
+    found = endpoint(request)
+    return None if found is None or request.method not in found.methods else FORMATS.get(found.name)
+
+
+_ALT_SSE = re.compile(rb"[?&]alt=sse(?:[&#]|\Z)")
+
+
+def wants_stream(request: Request) -> bool | None:
+    """Whether a request asks for an event stream; None: not known.
+
+    For OpenAI's and Anthropic's APIs the content says so (``"stream": true``), for Gemini's the target.
+    """
+    kind = answers(request)
+    if kind is None:
+        return None
+    if kind.asks == "target":
+        # Without alt=sse the answer is a JSON array; google-genai cannot read an event stream then
+        # (BerriAI/litellm#28777).
+        return _ALT_SSE.search(request.target) is not None
+    asked = document(request)
+    if kind.asks == "other" or not isinstance(asked, dict):
+        return None
+    flag = asked.get("stream")
+    return flag if isinstance(flag, bool) else (False if flag is None else None)
+
+
+_MODEL_IN_PATH = re.compile(rb"/models?/([^/:]+)(?::|/invoke)")
+
+
+def wanted_model(request: Request) -> str | None:
+    """The model a request names in its content or its path."""
+    if found := _MODEL_IN_PATH.search(request.path):
+        return found[1].decode("latin-1")
+    asked = document(request)
+    named = asked.get("model") if isinstance(asked, dict) else None
+    return named if isinstance(named, str) and named else None
+
+
+def error_in(said: Any) -> str | None:
+    """What a document that is an error says, as short as it goes; None: it is none.
+
+    OpenAI and Gemini: ``{"error": {...}}``; Gemini also in a list of one; Anthropic and Responses events:
+    ``{"type": "error"}``; vLLM: ``{"object": "error"}``. An ``error`` of null, as in each answer of the Responses
+    API, is none; nor is that API's answer about a response that failed.
+    """
+    if isinstance(said, list):
+        return error_in(said[0]) if said and isinstance(said[0], dict) else None
+    if not isinstance(said, dict) or "jsonrpc" in said or said.get("object") == "response":
+        return None
+    error = said.get("error")
+    if not error and said.get("type") != "error" and said.get("object") != "error":
+        return None
+    detail = error if isinstance(error, dict) else said
+    for name in ("message", "type", "code", "error"):
+        if isinstance(told := detail.get(name), str) and told:
+            return told
+    return "an error without a message"
+
+
+# ---- what was answered
+
+
+class Piece(NamedTuple):
+    """One event of a stream and what its data says."""
+
+    event: Event
+    said: Any
+    """The JSON document that the data is; None where it is none."""
+    type: str
+    """The type inside the document; empty: it has none."""
+    is_json: bool
+    is_done: bool
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def _piece(event: Event) -> Piece:
+    try:
+        said = _JSON.decode(event.data.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return Piece(event, None, "", False, event.data.strip().startswith(DONE))
+    kind = said.get("type") if type(said) is dict else None
+    return Piece(event, said, kind if type(kind) is str else "", True, False)
+
+
+def pieces(response: Response) -> tuple[Piece, ...] | None:
+    """The events of a stream with what their data says; None where the content is not known, or no stream."""
+    kept = response.__dict__
+    if "_pieces" not in kept:
+        stream = events(response) if declared(response) else None
+        kept["_pieces"] = None if stream is None else tuple([_piece(event) for event in stream.events])
+    found: tuple[Piece, ...] | None = kept["_pieces"]
+    return found
+
+
+def is_of(form: Format, said: Any, kind: str) -> bool:
+    """Whether a document (of that type) is written in this format."""
+    if kind == form.opens or kind in form.closes or (form.within and kind.startswith(form.within)):
+        return bool(kind)
+    return isinstance(said, dict) and not form.signs.isdisjoint(said)
+
+
+def is_over(exchange: Exchange) -> bool:
+    """Whether the end of the recorded stream is the end that its server gave it.
+
+    Not where the recording holds a part, where the recorder or the client broke off, where only the close
+    ended it and nobody wrote down whose close that was, nor where a recorder rebuilt the content.
+    """
+    response = exchange.response
+    if response is None or response.body is None or response.partial or exchange.error is not None:
+        return False
+    if response.wire is not None and response.wire.state != "complete":
+        return False
+    return response.verbatim and is_whole(response)
+
+
+@dataclass(slots=True)
+class Call:
+    """One tool call, its pieces put together."""
+
+    id: str | None
+    name: str | None
+    arguments: Any
+    """A string of JSON as a rule; Gemini and Anthropic also give the object itself."""
+
+
+@dataclass(slots=True)
+class Reply:
+    """What a model answered, whatever API wrote it down, streamed or not."""
+
+    format: Format
+    text: str = ""
+    calls: list[Call] = field(default_factory=list)
+    finish: dict[tuple[int, ...], str] = field(default_factory=dict)
+    """By choice: why the model stopped; empty: no reason was given."""
+    model: str | None = None
+    has_usage: bool = False
+    speaks: bool = False
+    """It holds anything at all that a model said: text, thoughts, calls, pictures."""
+    error: str | None = None
+    is_whole: bool = False
+    """All of it is there."""
+
+
+def reply(exchange: Exchange) -> Reply | None:
+    """What the model answered; None: not known, not a model's answer, or a status other than 200."""
+    response = exchange.response
+    if response is None or response.status != 200 or response.body is None:
+        return None
+    kept = response.__dict__
+    if "_reply" not in kept:
+        kept["_reply"] = _reply(exchange, response)
+    found: Reply | None = kept["_reply"]
+    return found
+
+
+def _reply(exchange: Exchange, response: Response) -> Reply | None:
+    form = answers(exchange.request)
+    if form is None:
+        return None
+    told = Reply(form)
+    said: list[tuple[Any, bytes | None, str]]
+    if declared(response):
+        stream = pieces(response)
+        if not stream:
+            return None
+        told.is_whole = is_over(exchange)
+        said = [(piece.said, piece.event.data, piece.type) for piece in stream if piece.is_json]
+        shape = form.piece
+    else:
+        whole = document(response)
+        if whole is None:
+            return None
+        told.is_whole = True
+        # Gemini without alt=sse: the pieces of a stream in one array.
+        documents = whole if isinstance(whole, list) else [whole]
+        said = [(one, None, one.get("type", "")) for one in documents if isinstance(one, dict)]
+        shape = form.whole
+    if not any(is_of(form, one, kind) or error_in(one) for one, _, kind in said):
+        return None
+    open_calls: dict[tuple[int, ...], Call] = {}
+    text: list[str] = []
+    for one, octets, kind in said:
+        if told.error is None and (octets is None or b"error" in octets):
+            told.error = error_in(one)
+        _read(told, shape, one, octets, kind, text, open_calls)
+    told.text = "".join(text)
+    return told
+
+
+def _read(
+    told: Reply,
+    shape: Shape,
+    said: Any,
+    octets: bytes | None,
+    kind: str,
+    text: list[str],
+    open_calls: dict[tuple[int, ...], Call],
+) -> None:
+    """Add what one document says."""
+
+    def found(paths: tuple[Path, ...]) -> Iterator[tuple[tuple[int, ...], Any]]:
+        for path in paths:
+            if (octets is None or path.needle in octets) and (not path.types or kind in path.types):
+                yield from _walk(said, path.steps)
+
+    if told.model is None:
+        told.model = next((m for _, m in found(shape.model) if isinstance(m, str) and m), None)
+    if not told.has_usage:
+        told.has_usage = any(value for _, value in found(shape.usage))
+    if not told.speaks:
+        told.speaks = any(_is_something(value) for _, value in found(shape.speaks))
+    for key, value in found(shape.finish):
+        if isinstance(value, str) and value:
+            told.finish[key] = value
+        else:
+            told.finish.setdefault(key, "")
+    for key, value in found(shape.text):
+        if isinstance(value, str) and (not told.format.choices or key[:1] == (0,)):
+            text.append(value)
+    for calls in shape.calls:
+        for key, value in found((calls.at,)):
+            _add_call(told, open_calls, key, value, calls)
+
+
+def _walk(said: Any, steps: tuple[str, ...]) -> Iterator[tuple[tuple[int, ...], Any]]:
+    """(indexes passed, value) for every place that the steps lead to; a last member that is missing is None."""
+    here: list[tuple[tuple[int, ...], Any]] = [((), said)]
+    last = len(steps) - 1
+    if type(said) is dict and type(index := said.get("index", said.get("output_index"))) is int:
+        here = [((index,), said)]
+    for at, step in enumerate(steps):
+        there: list[tuple[tuple[int, ...], Any]] = []
+        for key, value in here:
+            if step == "*":
+                if type(value) is list:
+                    for position, member in enumerate(value):
+                        index = member.get("index") if type(member) is dict else None
+                        there.append(((*key, index if type(index) is int else position), member))
+            elif type(value) is dict and (step in value or at == last):
+                there.append((key, value.get(step)))
+        if not there:
+            return
+        here = there
+    yield from here
+
+
+def _is_something(value: Any) -> bool:
+    if type(value) is dict:
+        return any(member and name not in BARE for name, member in value.items())
+    return bool(value)
+
+
+def _dig(value: Any, steps: tuple[str, ...]) -> Any:
+    for step in steps:
+        value = value.get(step) if type(value) is dict else None
+    return value if steps else None
+
+
+def _add_call(
+    told: Reply, open_calls: dict[tuple[int, ...], Call], key: tuple[int, ...], value: Any, calls: Calls
+) -> None:
+    if type(value) is not dict:
+        return
+    name, arguments, given = _dig(value, calls.name), _dig(value, calls.arguments), _dig(value, calls.id)
+    call = open_calls.get(key)
+    if call is None or (given and given != call.id and name):
+        # Servers that give every call the index 0 at least give each an id and a name.
+        if not name and not (isinstance(arguments, str) and arguments):
+            return
+        call = open_calls[key] = Call(given, name, arguments)
+        told.calls.append(call)
+    elif isinstance(arguments, str):
+        call.arguments = call.arguments + arguments if isinstance(call.arguments, str) else arguments

@@ -97,7 +97,7 @@ def parse(octets: bytes) -> EventStream:
             known += 1
             data.append(text[6:])
             continue
-        name, colon, value = text.partition(b":")
+        name, _, value = text.partition(b":")
         if not name:
             comments += 1
             continue

@@ -21,7 +21,8 @@ OURS: dict[str, set[str]] = {
     "transcript": {"message"},
     "rule": {"message"},
     "content": {"message"},
-    "llm": {"message"},
+    "sse": {"content", "message"},
+    "llm": {"content", "message", "sse"},
     "octets": {"message", "grammar", "known"},
     "replay": {"message", "grammar", "refusals", "octets"},
     "refusals": {"message", "grammar", "known"},
@@ -36,7 +37,7 @@ OURS: dict[str, set[str]] = {
     "manual": {"message", "rule"},
     "mitm": {"addon", "known", "message", "policy", "secret"},
     "websocket": {"llm", "message"},
-    "rules/": {"websocket", "rule", "message", "grammar", "known", "secret", "policy", "content", "llm"},
+    "rules/": {"websocket", "rule", "message", "grammar", "known", "secret", "policy", "content", "llm", "sse"},
     "reports/": {"finding", "rule", "reports"},
     "cli": {
         "addon", "finding", "lint", "manual", "message", "mitm", "policy", "recording", "reports", "rule", "secret",
