@@ -37,7 +37,7 @@ class Recording:
     Nothing is raised on the way: when all that can be read has been yielded, ``error`` says what went wrong.
     """
 
-    def __init__(self, path: str, data: bytes | None = None) -> None:
+    def __init__(self, path: str, data: bytes | None = None, where: Path | None = None) -> None:
         self.path = path
         """As the user gave it; ``-`` for standard input."""
         self.kind: Kind = "unknown"
@@ -54,9 +54,10 @@ class Recording:
         self.profile: str | None = None
         """The profile that a transcript wants to be linted with (``# profile:``)."""
         self._data = data
+        self._where = where or Path(path)
         try:
-            if data is None and Path(path).is_fifo():  # <(zcat a.flow.gz) can be read once
-                self._data = Path(path).read_bytes()
+            if data is None and self._where.is_fifo():  # <(zcat a.flow.gz) can be read once
+                self._data = self._where.read_bytes()
             with self._open() as file:
                 head = file.read(_HEAD)
         except OSError as error:
@@ -70,7 +71,7 @@ class Recording:
             self.expected, self.profile = transcript.expected(text), transcript.profile(text)
 
     def _open(self) -> BinaryIO:
-        return Path(self.path).open("rb") if self._data is None else io.BytesIO(self._data)
+        return self._where.open("rb") if self._data is None else io.BytesIO(self._data)
 
     def __iter__(self) -> Iterator[Item]:
         if self.kind == "unknown":
@@ -101,9 +102,10 @@ class Recording:
         self.error = errors[0] + more if errors else None
 
 
-def read(path: str | Path, *, stdin: bytes | None = None) -> Recording:
+def read(path: str | Path, *, stdin: bytes | None = None, where: Path | None = None) -> Recording:
     """The recording at a path; ``-`` is standard input, or what is given as ``stdin``.
 
+    ``where`` is the file to read for it, if that is another one.
     Its kind is told from its content. Raises nothing: what cannot be read is a recording with an ``error``.
     """
     if str(path) == "-":

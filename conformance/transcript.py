@@ -27,8 +27,9 @@ the wire: see FACTS. A ``#`` line that holds ``hoplint: ignore[...]`` is a note 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from typing import Any
 
 from conformance.message import (
@@ -441,6 +442,50 @@ def write(
         arrow = ">" if frame.sender == "client" else "<"
         lines.append(f"{arrow} {frame.opcode}{code} {content}".rstrip())
     return "\n".join(lines) + "\n"
+
+
+def rewritten(text: str, changes: Iterable[tuple[Message, Message]]) -> str:
+    """The transcript with messages in it changed, each given as ``parse`` gave it and as it shall be.
+
+    Start lines, field lines and content are replaced where they differ; every other line stays as it was
+    written, comments too.
+    """
+    lines = text.split("\n")
+    instead: dict[int, list[str]] = {}
+    """Line number -> what stands there now, without the line's own end."""
+    for before, after in changes:
+        arrow = ">" if isinstance(before, Request) else "<"
+        if before.start_line != after.start_line:
+            instead[before.numbers[0]] = [f"{arrow} {escape(after.start_line)}"]
+        numbers = before.numbers[: len(before.fields) + 1]
+        new = [f"{arrow} {_shown(line, None)}".rstrip() for line in after.fields]
+        matcher = SequenceMatcher(None, list(before.fields), list(after.fields), autojunk=False)
+        for tag, begin, end, new_begin, new_end in matcher.get_opcodes():
+            if tag == "insert":
+                above = numbers[begin]
+                instead.setdefault(above, [lines[above - 1].removesuffix("\r")]).extend(new[new_begin:new_end])
+            elif tag != "equal":
+                instead.update({number: [] for number in numbers[begin + 1 : end + 1]})
+                instead[numbers[begin + 1]] = new[new_begin:new_end]
+        if before.content is not None and after.content is not None and before.content != after.content:
+            first, *rest = _content_numbers(lines, arrow, numbers[-1])
+            content = escape_content(after.content) if after.content else []
+            instead[first] = [arrow, *(f"{arrow} {line}".rstrip(" ") for line in content)]
+            instead.update({number: [] for number in rest})
+    kept: list[str] = []
+    for number, line in enumerate(lines, 1):
+        return_ = "\r" if line.endswith("\r") else ""
+        kept += [new_line + return_ for new_line in instead[number]] if number in instead else [line]
+    return "\n".join(kept)
+
+
+def _content_numbers(lines: list[str], arrow: str, last: int) -> Iterator[int]:
+    """The numbers of the empty arrow line behind a header section that ends at ``last``, and of the content."""
+    for number, line in enumerate(lines[last:], last + 1):
+        if line.startswith((f"{arrow} ", f"{arrow}\r")) or line == arrow:
+            yield number
+        elif not line.startswith("#"):
+            return
 
 
 def _shown(line: FieldLine, mask: Mask | None) -> str:
