@@ -178,9 +178,10 @@ def session(exchange: Exchange) -> Session | None:
     """The session up to the close; None: not one of an API whose events are known."""
     if not exchange.frames or (known := dialogue(exchange.request)) is None:
         return None
-    types = {event.type for event in events(exchange)}
-    if not (known.certain.search(exchange.request.path) or "openai-beta" in exchange.request.fields):
+    request = exchange.request
+    if not (known.certain.search(request.path) or "openai-beta" in request.fields):
         # Other applications have a path that ends like that: their messages do not.
+        types = {event.type for event in events(exchange)}
         if types.isdisjoint(known.asks | known.ends | {known.opens}):
             return None
     found = Session(known)
@@ -212,11 +213,12 @@ def session(exchange: Exchange) -> Session | None:
             ended = kind in known.ends
             belongs = ended or kind.startswith(known.within)
             is_begun = lane in (begun if known.named else found.open)
-            if belongs and not is_begun and lane not in blamed and kind not in known.may_stand_alone:
-                # Without a question or a greeting the first messages may just not be in the recording.
-                if found.asked[question] > 0 or (known.named and lane and greeted):
-                    found.early.append(event)
-                    blamed.add(lane)
+            # Without a question or a greeting the first messages may just not be in the recording.
+            expected = found.asked[question] > 0 or (known.named and lane and greeted)
+            early = belongs and not is_begun and kind not in known.may_stand_alone
+            if early and expected and lane not in blamed:
+                found.early.append(event)
+                blamed.add(lane)
             if ended:
                 if lane not in found.open:
                     found.asked[question] -= found.asked[question] > 0

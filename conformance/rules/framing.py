@@ -348,7 +348,7 @@ def content_length_on_1xx_or_204(response: Response) -> Hits:
     """A 1xx or 204 response carries Content-Length.
 
     Such a response ends with its header section. Clients that wait for the announced octets hang, or take the
-    next response for content.
+    next response for content. On a 101 it is 101-with-content-headers.
 
     > A server MUST NOT send a Content-Length header field in any response with a status code of 1xx
     > (Informational) or 204 (No Content).
@@ -368,7 +368,7 @@ def content_length_on_1xx_or_204(response: Response) -> Hits:
         < HTTP/1.1 204 No Content
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
     """
-    if 100 <= response.status < 200 or response.status == 204:
+    if (100 <= response.status < 200 and response.status != 101) or response.status == 204:
         for line in response.fields.lines("content-length"):
             yield line, f"a {response.status} response has Content-Length {shown(line.name, line.value)}"
 
