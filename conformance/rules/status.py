@@ -1,0 +1,573 @@
+"""Status codes that lack what makes them usable: a challenge, a list of methods, a place to go, an answer.
+
+A recorder's own doing is nobody's defect: mitmproxy and some exporters of HARs take an interim response for the
+final one. A HAR whose messages have no fields at all says nothing about fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import urljoin, urlsplit
+
+from conformance.content import is_json, is_whole, media_type
+from conformance.llm import endpoint
+from conformance.message import Exchange, FieldLine, Message, Request, Response
+from conformance.rule import ERROR, WARNING, Hits, rule
+from conformance.secret import mask_text, quoted, shown
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+"""Statuses that send the client to Location; 300 and 304 do not have to, 305 and 306 are gone."""
+EMPTY_BY_DESIGN = frozenset({202, 204, 205, 206})
+"""Successes without content: 202 is the receipt of a notification in MCP, 206 has a rule of its own."""
+
+# A final response announces how long it is or that the connection ends with it; an interim one has no reason to.
+_MARKS_OF_A_FINAL = ("content-length", "transfer-encoding", "content-type")
+
+
+def _says_nothing(message: Message) -> bool:
+    """Whether its fields prove nothing by not being there: exporters of HARs may leave them all out."""
+    return not message.verbatim and not message.fields
+
+
+def _lacks(response: Response, field: str, status: int) -> bool:
+    return response.status == status and field not in response.fields and not _says_nothing(response)
+
+
+def _protocols(lines: Iterable[bytes]) -> dict[bytes, bytes]:
+    """Upgrade's members: name in lower case -> version."""
+    return {name.lower(): version for name, _, version in (member.partition(b"/") for member in lines)}
+
+
+@rule("RFC 9110 §15.2", "RFC 7231 §6.2", severity=ERROR, breaks=("requests 2.34.2", "urllib3"))
+def interim_response_as_final(exchange: Exchange) -> Hits:
+    """A 1xx response other than 101 was taken as the final response.
+
+    The real answer is lost: a hop takes 100, 102 or 103 for the answer, relays it as one, with a length or a
+    Connection: close of its own, and drops the 200 behind it. Python's http.client, and so requests and
+    urllib3, skips 100 and takes every other interim response as final; a CDN that sends 103 Early Hints is
+    enough. What mitmproxy itself does to interim responses over HTTP/1 (its issue 2229) is not reported: the
+    recording cannot show what the server sent next.
+
+    > A client MUST be able to parse one or more 1xx responses received prior to a final response, even if the
+    > client does not expect one.
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 103 Early Hints
+        < Server: uvicorn
+        < Content-Type: text/plain
+        < Connection: close
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 103 Early Hints
+        < Link: </v1/models>; rel=preload
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: application/json
+        < Content-Length: 27
+        <
+        < {"object":"list","data":[]}
+    """
+    if exchange.response is not None or not exchange.interim or exchange.error:
+        return
+    if any(refusal.origin == "recorder" for refusal in exchange.refusals):
+        return
+    last = exchange.interim[-1]
+    marks = [name for name in _MARKS_OF_A_FINAL if name in last.fields]
+    marks += ["connection: close"] if b"close" in map(bytes.lower, last.fields.values("connection")) else []
+    if marks:
+        yield (
+            last,
+            f"nothing follows the {last.status} response, which carries {' and '.join(marks)} like a final one",
+        )
+
+
+@rule(
+    *("RFC 9110 §7.8", "RFC 9110 §15.2.2", "RFC 7230 §6.7"),
+    severity=ERROR,
+    name="101-without-upgrade",
+    breaks=("websockets 17", "node ws", "h11"),
+)
+def status_101_without_upgrade(response: Response) -> Hits:
+    """A 101 response has no Upgrade header.
+
+    A proxy stripped it as hop-by-hop, which it is, but not on the message that switches protocols. WebSocket
+    clients fail the handshake, with "'Upgrade' header is missing" (dsh-auth-gate#50), and the agent falls back
+    to HTTP or gives up.
+
+    > A server that sends a 101 (Switching Protocols) response MUST send an Upgrade header field to indicate
+    > the new protocol(s) to which the connection is being switched
+
+    Bad::
+
+        > GET /v1/responses HTTP/1.1
+        > Host: api.example
+        > Connection: Upgrade
+        > Upgrade: websocket
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+        < HTTP/1.1 101 Switching Protocols
+        < Connection: Upgrade
+        < Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=
+
+    Good::
+
+        > GET /v1/responses HTTP/1.1
+        > Host: api.example
+        > Connection: Upgrade
+        > Upgrade: websocket
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+        < HTTP/1.1 101 Switching Protocols
+        < Connection: Upgrade
+        < Upgrade: websocket
+        < Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=
+    """
+    if _lacks(response, "upgrade", 101) and response.is_http1:
+        yield response, "101 without Upgrade"
+
+
+@rule("RFC 9110 §7.8", "RFC 7230 §6.7", severity=ERROR, breaks=("h11",), name="unrequested-101")
+def unrequested_101(exchange: Exchange) -> Hits:
+    """A 101 response switches to a protocol the request did not offer.
+
+    From then on both sides speak different protocols on one connection; h11 refuses the response. A proxy
+    that drops Upgrade from the request and relays the 101 of an upstream it spoke WebSocket to is one source,
+    a server that answers another connection's request is the other. A 101 to a WebSocket handshake that
+    names another protocol is 101-upgrade-not-websocket.
+
+    > A server MUST NOT switch to a protocol that was not indicated by the client in the corresponding
+    > request's Upgrade header field.
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 101 Switching Protocols
+        < Connection: Upgrade
+        < Upgrade: h2c
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Connection: Upgrade, HTTP2-Settings
+        > Upgrade: h2c
+        > HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA
+        < HTTP/1.1 101 Switching Protocols
+        < Connection: Upgrade
+        < Upgrade: h2c
+    """
+    request, response = exchange.request, exchange.response
+    if response is None or response.status != 101 or not request.verbatim or not response.is_http1:
+        return
+    offered = _protocols(request.fields.values("upgrade"))
+    if b"websocket" in offered:
+        return
+    for line in response.fields.lines("upgrade"):
+        for name, version in _protocols(response.fields.values("upgrade")).items():
+            # A version is compared where both sides name one.
+            if name not in offered or (version and offered[name] and version != offered[name]):
+                asked = quoted(mask_text(b", ".join(offered))) if offered else "nothing"
+                yield line, f"101 switches to {shown(line.name, line.value)}, the request offers {asked}"
+                return
+
+
+@rule("RFC 9110 §15.3.1", "RFC 7231 §6.3.1", severity=WARNING, evidence="body", name="200-without-content")
+def status_200_without_content(exchange: Exchange) -> Hits:
+    """A 2xx response other than 204 or 205 is empty where content was expected.
+
+    SDKs raise a JSON error, or hand the agent an empty turn that it takes for the model's. Pass-through
+    routes of LiteLLM caused it with lengths that were no longer true (BerriAI/litellm#25624, #40131).
+    Content is expected of the LLM APIs' endpoints and where Content-Type says JSON; health checks, 202 and
+    what answers PUT, DELETE or OPTIONS may well be empty.
+
+    > Aside from responses to CONNECT, a 200 response is expected to contain message content unless the
+    > message framing explicitly indicates that the content has zero length.
+
+    Bad::
+
+        > POST /v1/chat/completions HTTP/1.1
+        > Host: api.example
+        > Content-Type: application/json
+        > Content-Length: 27
+        >
+        > {"model":"m","messages":[]}
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: application/json
+        < Content-Length: 0
+        <
+
+    Good::
+
+        > GET /health HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 0
+        <
+    """
+    request, response = exchange.request, exchange.response
+    if (
+        response is None
+        or response.size != 0
+        or not 200 <= response.status <= 299
+        or response.status in EMPTY_BY_DESIGN
+        or request.method not in (b"GET", b"POST")
+        or exchange.error
+        or not is_whole(response)
+    ):
+        return
+    operation = endpoint(request)
+    media = media_type(response)
+    if operation is not None and request.method in operation.methods:
+        yield response, f"{response.status} without content answers {operation.name}"
+    elif media is not None and is_json(media):
+        yield response, f"{response.status} without content says that it is {quoted(media)}"
+
+
+@rule(
+    *("RFC 9110 §15.4.2", "RFC 9110 §15.4.3", "RFC 9110 §15.4.4", "RFC 9110 §15.4.8", "RFC 9110 §15.4.9"),
+    "RFC 7231 §6.4",
+    severity=WARNING,
+)
+def redirect_without_location(response: Response) -> Hits:
+    """A redirect has no Location.
+
+    httpx and requests return it to the caller as it is, aiohttp too, and fetch hands the caller a response
+    that is not ok: the SDK reports a status nobody documented, or takes it for success without content.
+
+    > The server SHOULD generate a Location header field in the response containing a preferred URI reference
+    > for the new permanent URI.
+
+    Bad::
+
+        > GET /v1/models/ HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 308 Permanent Redirect
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 0
+
+    Good::
+
+        > GET /v1/models/ HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 308 Permanent Redirect
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Location: /v1/models
+        < Content-Length: 0
+    """
+    if response.status in REDIRECTS and "location" not in response.fields and not _says_nothing(response):
+        yield response, f"{response.status} without Location"
+
+
+@rule("RFC 9110 §15.4", "RFC 7231 §6.4", severity=WARNING, fields=("location",))
+def redirect_to_self(exchange: Exchange) -> Hits:
+    """A redirect points to the URI that was requested.
+
+    The client goes round until its limit (20 in httpx and fetch, 30 in requests, 10 in aiohttp and Go), and
+    the agent reports too many redirects. A gateway that adds a slash which the next hop removes, or one that
+    sees http behind a TLS terminator and sends everybody to https, causes it. Not judged: an answer that
+    sets a cookie (the next request differs), and one that turns POST into GET.
+
+    > A client SHOULD detect and intervene in cyclical redirections (i.e., "infinite" redirection loops).
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 308 Permanent Redirect
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Location: /v1/models
+        < Content-Length: 0
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 308 Permanent Redirect
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Location: https://api.example/v1/models
+        < Content-Length: 0
+    """
+    request, response = exchange.request, exchange.response
+    if response is None or response.status not in REDIRECTS or "set-cookie" in response.fields:
+        return
+    lines = response.fields.lines("location")
+    keeps_method = response.status in (307, 308) or request.method in (b"GET", b"HEAD")
+    if len(lines) == 1 and keeps_method and _is_same(exchange, lines[0].value):
+        yield (
+            lines[0],
+            f"{response.status} to {shown(lines[0].name, lines[0].value)}, which is what was requested",
+        )
+
+
+def _is_same(exchange: Exchange, location: bytes) -> bool:
+    request = exchange.request
+    host = request.authority or request.fields.one("host")
+    if not request.target.startswith(b"/") or not host or not location:
+        return False
+    forwarded = request.fields.one("x-forwarded-proto")
+    scheme = (forwarded or exchange.scheme).decode("latin-1").lower()
+    own = f"{scheme}://{host.decode('latin-1')}{request.target.decode('latin-1')}"
+    try:
+        return _normal(urljoin(own, location.decode("latin-1"))) == _normal(own)
+    except ValueError:  # no URI: a matter of another rule
+        return False
+
+
+def _normal(uri: str) -> tuple[str, str, int | None, str, str]:
+    parts = urlsplit(uri)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, (parts.hostname or ""), port, parts.path or "/", parts.query
+
+
+@rule(
+    *("RFC 9110 §15.4.2", "RFC 9110 §15.4.3", "RFC 9110 §15.4.4"),
+    *("RFC 7231 §6.4.2", "RFC 7231 §6.4.3", "RFC 7231 §6.4.4"),
+    severity=WARNING,
+    fields=("location",),
+    breaks=("httpx 0.28.1", "requests 2.34.2", "aiohttp", "node fetch", "curl 7.88.1"),
+)
+def redirect_turns_post_into_get(exchange: Exchange) -> Hits:
+    """A POST was answered with 301, 302 or 303.
+
+    httpx, requests, aiohttp, fetch and curl -L repeat it as GET without a body: the prompt is lost, and the
+    answer is 405 or 404 and looks like a wrong path. 307 and 308 keep method and body. A trailing slash, http
+    for https and a login page in front of an API cause it. A form is left alone, which is how browsers log
+    in, and so is 303 apart from the LLM APIs, where no answer is ever somewhere else.
+
+    > Note: For historical reasons, a user agent MAY change the request method from POST to GET for the
+    > subsequent request. If this behavior is undesired, the 308 (Permanent Redirect) status code can be used
+    > instead.
+
+    Bad::
+
+        > POST /v1/messages HTTP/1.1
+        > Host: api.example
+        > Content-Type: application/json
+        > Content-Length: 13
+        >
+        > {"model":"m"}
+        < HTTP/1.1 301 Moved Permanently
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Location: https://api.example/v1/messages
+        < Content-Length: 0
+
+    Good::
+
+        > POST /v1/messages HTTP/1.1
+        > Host: api.example
+        > Content-Type: application/json
+        > Content-Length: 13
+        >
+        > {"model":"m"}
+        < HTTP/1.1 308 Permanent Redirect
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Location: https://api.example/v1/messages
+        < Content-Length: 0
+    """
+    request, response = exchange.request, exchange.response
+    if response is None or response.status not in (301, 302, 303) or request.method != b"POST":
+        return
+    operation = endpoint(request)
+    is_api = operation is not None and request.method in operation.methods
+    if not is_api and (response.status == 303 or not _sends_json(request)):
+        return
+    for line in response.fields.lines("location")[:1]:
+        yield line, f"POST answered with {response.status} to {shown(line.name, line.value)}"
+
+
+def _sends_json(request: Request) -> bool:
+    media = media_type(request)
+    return media is not None and is_json(media)
+
+
+@rule(
+    *("RFC 9110 §15.5.2", "RFC 9110 §11.6.1", "RFC 7235 §3.1"),
+    severity=ERROR,
+    name="401-without-www-authenticate",
+)
+def status_401_without_www_authenticate(response: Response) -> Hits:
+    """A 401 response has no WWW-Authenticate header.
+
+    The client cannot tell which credential is wanted, nor which of several hops refused: the 401 of
+    sglang-router 0.3.2, empty and without any header of its own, looks the same whether the router or the
+    worker sent it. smg 1.13.0 says ``Bearer realm="data-plane"``. The model providers leave it out as well,
+    and no agent misses it, so that the profiles for LLM APIs make this a warning.
+
+    > A server generating a 401 (Unauthorized) response MUST send a WWW-Authenticate header field containing
+    > at least one challenge.
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Authorization: Bearer sk-wrong-000000000000
+        < HTTP/1.1 401 Unauthorized
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 0
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Authorization: Bearer sk-wrong-000000000000
+        < HTTP/1.1 401 Unauthorized
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < WWW-Authenticate: Bearer realm="data-plane", error="invalid_token"
+        < Content-Length: 0
+    """
+    if _lacks(response, "www-authenticate", 401):
+        yield response, "401 without WWW-Authenticate"
+
+
+@rule(
+    *("RFC 9110 §15.5.8", "RFC 9110 §11.7.1", "RFC 7235 §3.2"),
+    severity=ERROR,
+    name="407-without-proxy-authenticate",
+)
+def status_407_without_proxy_authenticate(response: Response) -> Hits:
+    """A 407 response has no Proxy-Authenticate header.
+
+    An HTTP client behind a company proxy cannot answer: curl and .NET wait for a challenge before they send
+    the credential they were given. A gateway that passes a 407 on and strips hop-by-hop headers causes it.
+
+    > The proxy MUST send a Proxy-Authenticate header field (Section 11.7.1) containing a challenge applicable
+    > to that proxy for the request.
+
+    Bad::
+
+        > GET http://api.example/v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 407 Proxy Authentication Required
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 0
+
+    Good::
+
+        > GET http://api.example/v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 407 Proxy Authentication Required
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Proxy-Authenticate: Basic realm="proxy"
+        < Content-Length: 0
+    """
+    if _lacks(response, "proxy-authenticate", 407):
+        yield response, "407 without Proxy-Authenticate"
+
+
+@rule(
+    *("RFC 9110 §15.5.6", "RFC 9110 §10.2.1", "RFC 7231 §6.5.5"),
+    severity=ERROR,
+    name="405-without-allow",
+)
+def status_405_without_allow(response: Response) -> Hits:
+    """A 405 response has no Allow header.
+
+    The client cannot learn that, for example, only POST is served here, and whoever debugs it cannot tell a
+    wrong method from a prompt that a redirect turned into GET. Starlette and FastAPI send it; gateways that
+    make up their own 405 forget it. The profiles for LLM APIs make this a warning.
+
+    > The origin server MUST generate an Allow header field in a 405 response containing a list of the target
+    > resource's currently supported methods.
+
+    Bad::
+
+        > DELETE /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 405 Method Not Allowed
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 0
+
+    Good::
+
+        > DELETE /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 405 Method Not Allowed
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Allow: GET, HEAD
+        < Content-Length: 0
+    """
+    if _lacks(response, "allow", 405):
+        yield response, "405 without Allow"
+
+
+@rule(
+    *("RFC 9110 §15.5.6", "RFC 7231 §6.5.5"),
+    severity=ERROR,
+    name="405-allow-lists-refused-method",
+    fields=("allow",),
+)
+def status_405_allow_lists_refused_method(exchange: Exchange) -> Hits:
+    """A 405 response lists the refused method in Allow.
+
+    The client does what it is told and repeats the same method. Two hops disagree: one routes by method and
+    refuses, the other writes Allow from a table of its own.
+
+    > The 405 (Method Not Allowed) status code indicates that the method received in the request-line is known
+    > by the origin server but not supported by the target resource.
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 405 Method Not Allowed
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Allow: GET, HEAD
+        < Content-Length: 0
+
+    Good::
+
+        > PUT /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 405 Method Not Allowed
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Allow: GET, HEAD
+        < Content-Length: 0
+    """
+    response, method = exchange.response, exchange.request.method
+    if response is not None and response.status == 405 and method in response.fields.values("allow"):
+        line: FieldLine = next(line for line in response.fields.lines("allow") if method in line.value)
+        yield line, f"405 to {quoted(mask_text(method))}, and Allow {shown(line.name, line.value)} lists it"
+
+
+@rule(
+    *("RFC 9110 §15.5.22", "RFC 9110 §7.8", "RFC 7231 §6.5.15", "RFC 7230 §6.7"),
+    severity=ERROR,
+    name="426-without-upgrade",
+)
+def status_426_without_upgrade(response: Response) -> Hits:
+    """A 426 response has no Upgrade header.
+
+    The client cannot tell what it should upgrade to. Codex 0.169 takes any 426 to its WebSocket handshake as
+    the word to fall back to HTTP; others repeat the request. HTTP/2 has no Upgrade and is not judged.
+
+    > The server MUST send an Upgrade header field in a 426 response to indicate the required protocol(s)
+
+    Bad::
+
+        > GET /v1/responses HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 426 Upgrade Required
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 0
+
+    Good::
+
+        > GET /v1/responses HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 426 Upgrade Required
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Connection: Upgrade
+        < Upgrade: websocket
+        < Content-Length: 0
+    """
+    if _lacks(response, "upgrade", 426) and response.is_http1:
+        yield response, "426 without Upgrade"
