@@ -447,6 +447,9 @@ def _with_journal(exchange: Exchange, metadata: dict[str, Any]) -> Exchange:
         request = replace(request, fields=came["request"])
     if "response" in came and response is not None:
         response = replace(response, fields=came["response"])
+        mapped = next((edit for edit in edits if edit.field == ":status" and edit.before), None)
+        if mapped is not None:
+            response = replace(response, code=mapped.before[0].encode(), reason=b"")
     if request is exchange.request and response is exchange.response:
         return replace(exchange, edits=edits)
     received = replace(exchange, request=request, response=response)

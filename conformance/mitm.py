@@ -35,13 +35,14 @@ from mitmproxy.addons import default_addons
 from mitmproxy.flow import Flow
 from mitmproxy.io import compat, tnetstring
 from mitmproxy.master import Master
+from mitmproxy.net.http import status_codes
 from mitmproxy.options import Options
 from mitmproxy.optmanager import OptManager
 from pydantic import ValidationError
 
 from conformance import policy, secret
 from conformance.addon import addons, option_text
-from conformance.message import Exchange, FieldLine, Fields, Frame
+from conformance.message import Exchange, FieldLine, Fields, Frame, Request, Response
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +114,34 @@ def as_if_live(flow: http.HTTPFlow) -> Iterator[http.HTTPFlow]:
         flow.live, flow.error = live, error
 
 
+def is_refused(flow: http.HTTPFlow) -> bool:
+    """Whether an addon of ours answers the client in place of the upstream: there is nothing left to mend."""
+    return flow.response is not None and any(
+        entry["op"] == "refuse" for entry in flow.metadata.get(JOURNAL, ())
+    )
+
+
+def request_head(flow: http.HTTPFlow, fields: Fields) -> Request:
+    """The flow's request with these field lines, as rules see it, without content."""
+    data = flow.request.data
+    return Request(
+        fields=fields,
+        method=data.method,
+        target=data.path,
+        version=data.http_version,
+        authority=data.authority,
+    )
+
+
+def response_head(flow: http.HTTPFlow, fields: Fields) -> Response:
+    """The flow's response with these field lines, as rules see it, without content; there must be one."""
+    assert flow.response is not None
+    data = flow.response.data
+    return Response(
+        fields=fields, code=b"%03d" % data.status_code, reason=data.reason, version=data.http_version
+    )
+
+
 def rewrite(
     flow: http.HTTPFlow,
     part: Part,
@@ -128,7 +157,7 @@ def rewrite(
     is answered with 502 if ``fail_closed``.
     """
     message = flow.request if part == "request" else flow.response
-    if message is None or not is_on_the_wire(flow):
+    if message is None or not is_on_the_wire(flow) or is_refused(flow):
         return
     if part == "request" and flow.response is None:
         _forget_response(flow)
@@ -147,13 +176,44 @@ def apply(flow: http.HTTPFlow, part: Part, addon: str, fields: Fields, changes: 
     """Write the changes into the flow's headers and its journal. ``fields`` is the section they count in."""
     if not changes:
         return
-    message = flow.request if part == "request" else flow.response
     after = changed(fields, changes)
     entries = [_entry(addon, part, fields, change) for change in changes]
     _keep_received(flow, part, fields)
     flow.metadata.setdefault(JOURNAL, []).extend(entries)
+    if any(entry["field"].lower() == "connection" for entry in entries):
+        _part_legs(flow, part)
+    message = flow.request if part == "request" else flow.response
     # Not by item assignment: that joins or moves lines and changes their case.
     message.headers.fields = tuple((line.name, line.value) for line in after)  # type: ignore[union-attr]
+
+
+def _part_legs(flow: http.HTTPFlow, part: Part) -> None:
+    """Make the message that is sent another object than the one that came in.
+
+    mitmproxy asks one object whether to keep open the connection it came by and the one it goes out by. What
+    Connection said was for the first only: a client that said close gets its close, a server that did is
+    not sent another request, and neither is passed on.
+    """
+    message = flow.request if part == "request" else flow.response
+    assert message is not None
+    sent = message.copy()
+    sent.stream = message.stream
+    setattr(flow, part, sent)
+
+
+def set_status(flow: http.HTTPFlow, addon: str, status: int, why: str) -> None:
+    """Give the client another status than the upstream's; for ``responseheaders``. The content stays.
+
+    In the journal the field is ``:status``.
+    """
+    response = flow.response
+    assert response is not None
+    _keep_received(flow, "response", Fields(response.headers.fields))
+    entry = {"addon": addon, "part": "response", "op": "set", "field": ":status", "why": why}
+    values = {"before": [str(response.status_code)], "after": [str(status)]}
+    flow.metadata.setdefault(JOURNAL, []).append({**entry, **values})
+    response.status_code = status
+    response.reason = status_codes.RESPONSES.get(status, "")
 
 
 def _entry(addon: str, part: Part, fields: Fields, change: Change) -> dict[str, Any]:
@@ -435,13 +495,12 @@ class Offline:
         Credentials that were nowhere in the recording until now do not come into it: a digest does.
         """
         done = len(flow.metadata.get(JOURNAL, ()))
-        messages = [message for message in (flow.request, flow.response) if message is not None]
-        for message in messages:
+        for message in filter(None, (flow.request, flow.response)):
             self._known.update(
                 value for name, value in message.headers.fields if secret.is_secret_field(name)
             )
         self._loop.run_until_complete(self._run(flow))
-        for message in messages:
+        for message in filter(None, (flow.request, flow.response)):
             lines = message.headers.fields
             hidden = tuple((name, self._hidden(name, value)) for name, value in lines)
             if hidden != lines:
@@ -451,16 +510,20 @@ class Offline:
     async def _run(self, flow: http.HTTPFlow) -> None:
         if flow.request.method.upper() == "CONNECT":
             return  # no addon of ours sees one in flight
-        response = flow.response
-        content = None if response is None else response.raw_content
+        content = None if flow.response is None else flow.response.raw_content
         with as_if_live(flow):
             for hook in eventsequence.iterate(flow):
-                if hook.name == "response" and response is not None and callable(response.stream):
+                if hook.name == "response" and (stream := self._stream(flow)) is not None:
                     for piece in [content, b""] if content else [b""]:
-                        response.stream(piece)
+                        stream(piece)
                 await self._master.addons.trigger_event(hook)
-        if response is not None and callable(response.stream):
-            response.raw_content = content  # what is not recorded is not known to be empty
+        if flow.response is not None and self._stream(flow) is not None:
+            flow.response.raw_content = content  # what is not recorded is not known to be empty
+
+    def _stream(self, flow: http.HTTPFlow) -> Callable[[bytes], object] | None:
+        """What wants to see the pieces of the response; of a response of our own nobody does."""
+        stream = flow.response.stream if flow.response is not None and not is_refused(flow) else None
+        return stream if callable(stream) else None
 
     def _hidden(self, name: bytes, value: bytes) -> bytes:
         is_new = secret.is_secret_field(name) and value not in self._known
