@@ -596,10 +596,10 @@ def status_101_upgrade_not_websocket(exchange: Exchange) -> Hits:
     response = exchange.response
     if response is None or response.status != 101 or not is_handshake(exchange.request):
         return
-    if not _has(response, "upgrade", b"websocket"):
-        lines = response.fields.lines("upgrade")
-        said = f"Upgrade is {shown(lines[0].name, lines[0].value)}" if lines else "it has no Upgrade"
-        yield (lines[0] if lines else response), f"the 101 does not upgrade to websocket: {said}"
+    # None at all is 101-without-upgrade.
+    lines = response.fields.lines("upgrade")
+    if lines and not _has(response, "upgrade", b"websocket"):
+        yield lines[0], f"the 101 does not upgrade to websocket: Upgrade is {shown(lines[0].name, lines[0].value)}"
 
 
 @rule(
