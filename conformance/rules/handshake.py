@@ -599,7 +599,10 @@ def status_101_upgrade_not_websocket(exchange: Exchange) -> Hits:
     # None at all is 101-without-upgrade.
     lines = response.fields.lines("upgrade")
     if lines and not _has(response, "upgrade", b"websocket"):
-        yield lines[0], f"the 101 does not upgrade to websocket: Upgrade is {shown(lines[0].name, lines[0].value)}"
+        yield (
+            lines[0],
+            f"the 101 does not upgrade to websocket: Upgrade is {shown(lines[0].name, lines[0].value)}",
+        )
 
 
 @rule(
