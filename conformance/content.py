@@ -53,6 +53,15 @@ class Json:
     """It is not one document but several, each on a line of its own (NDJSON)."""
 
 
+def once[T](message: Message, name: str, make: Callable[[Message], T]) -> T:
+    """``make(message)``, made once and kept with the message under that name, which begins with ``_``."""
+    kept = message.__dict__
+    if name not in kept:
+        kept[name] = make(message)
+    found: T = kept[name]
+    return found
+
+
 # ---- what the fields say
 
 
@@ -111,11 +120,7 @@ def decoded(message: Message) -> bytes | None:
 
 def decoding(message: Message) -> Decoding:
     """The content with its content coding undone, or why that cannot be done."""
-    kept = message.__dict__
-    if "_decoding" not in kept:
-        kept["_decoding"] = _decoding(message)
-    found: Decoding = kept["_decoding"]
-    return found
+    return once(message, "_decoding", _decoding)
 
 
 def _decoding(message: Message) -> Decoding:
@@ -274,12 +279,12 @@ _BEGINS_JSON = re.compile(rb"[ \t\r\n]*(?:[{\[\"\-0-9tfnNI]|\xef\xbb\xbf|\xff\xf
 
 def json_of(message: Message) -> Json | None:
     """The content read as JSON, whatever its type says; None where that is not known or not worth trying."""
-    kept = message.__dict__
-    if "_json" not in kept:
-        octets = decoded(message) if message.body is not None and is_whole(message) else None
-        kept["_json"] = read_json(octets) if octets and _BEGINS_JSON.match(octets) else None
-    found: Json | None = kept["_json"]
-    return found
+    return once(message, "_json", _json_of)
+
+
+def _json_of(message: Message) -> Json | None:
+    octets = decoded(message) if message.body is not None and is_whole(message) else None
+    return read_json(octets) if octets and _BEGINS_JSON.match(octets) else None
 
 
 def read_json(octets: bytes) -> Json | None:

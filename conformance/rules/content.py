@@ -72,6 +72,10 @@ def _octets(message: Message) -> bytes | None:
 
 def _compression(message: Message) -> str | None:
     """The compression that text content is in although no field says so."""
+    return c.once(message, "_compression", _find_compression)
+
+
+def _find_compression(message: Message) -> str | None:
     media = c.media_type(message)
     if (
         media is None
@@ -112,6 +116,10 @@ def _decodes(coding: bytes, octets: bytes) -> bool:
 
 def _labelled_json(message: Message) -> bytes | None:
     """The content of a message that says it is JSON and is not something else altogether; None otherwise."""
+    return c.once(message, "_labelled_json", _find_labelled_json)
+
+
+def _find_labelled_json(message: Message) -> bytes | None:
     media = c.media_type(message)
     if media is None or not c.is_json(media):
         return None
@@ -467,7 +475,7 @@ def json_duplicate_member(message: Message) -> Hits:
 
     Python, JavaScript and Go keep the last value, others the first or refuse the document. A gateway that
     checks ``model`` or ``max_tokens`` by one parser in front of an upstream with another enforces nothing.
-    A serialiser with an extra-body option writes such objects.
+    What appends a member to JSON as text, without looking whether it is there, writes such objects.
 
     > The names within an object SHOULD be unique.
 
@@ -796,7 +804,7 @@ def _charset(declared: bytes) -> str | None:
     return found.name
 
 
-_WESTERN = frozenset({"iso8859-1", "cp1252", "ascii"})
+_WESTERN = frozenset({"iso8859-1", "cp1252"})
 _UNKNOWN_TO_PYTHON = frozenset(
     {
         "binary", "csunicode", "iso-10646-ucs-2", "iso-10646-ucs-4", "iso-2022-cn", "iso-2022-cn-ext",

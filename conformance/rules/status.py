@@ -91,7 +91,7 @@ def interim_response_as_final(exchange: Exchange) -> Hits:
     *("RFC 9110 §7.8", "RFC 9110 §15.2.2", "RFC 7230 §6.7"),
     severity=ERROR,
     name="101-without-upgrade",
-    breaks=("websockets 17", "node ws", "h11"),
+    breaks=("websockets 17", "node ws"),
 )
 def status_101_without_upgrade(response: Response) -> Hits:
     """A 101 response has no Upgrade header.
@@ -436,8 +436,9 @@ def status_401_without_www_authenticate(response: Response) -> Hits:
 def status_407_without_proxy_authenticate(response: Response) -> Hits:
     """A 407 response has no Proxy-Authenticate header.
 
-    An HTTP client behind a company proxy cannot answer: curl and .NET wait for a challenge before they send
-    the credential they were given. A gateway that passes a 407 on and strips hop-by-hop headers causes it.
+    An HTTP client behind a company proxy cannot answer: .NET and ``curl --proxy-anyauth`` wait for a challenge
+    before they send the credential they were given. A gateway that passes a 407 on and strips hop-by-hop
+    headers causes it.
 
     > The proxy MUST send a Proxy-Authenticate header field (Section 11.7.1) containing a challenge applicable
     > to that proxy for the request.
