@@ -39,6 +39,7 @@ from conformance.replay import replay, replay_connection
 from conformance.rule import ERROR, NOTE, RULES, UNUSED_IGNORE, Place, Rule, Severity
 
 if TYPE_CHECKING:
+    from conformance.history import History
     from conformance.policy import Policy
 
 KEPT_CONNECTIONS = 4096
@@ -226,7 +227,7 @@ class Linter:
         self.failures: list[str] = []
         self._rules = rules
         self._policy = policy
-        if policy is None and any(rule.wants_policy for rule in rules.values()):
+        if policy is None and any(rule.wants_policy or rule.scope == "Turn" for rule in rules.values()):
             self._policy = _generic()
         self._settings = settings
         self._path = path
@@ -239,6 +240,12 @@ class Linter:
         self._response = _Plan([*scope("Message", []), *scope("Response", [])])
         self._exchange = _Plan(scope("Exchange", []))
         self._connection = scope("Connection", [])
+        self._turn = _Plan(scope("Turn", []))
+        self._history: History | None = None
+        if self._policy is not None and scope("Turn"):
+            from conformance.history import History  # costs what only rules about the past need
+
+            self._history = History(self._policy.session)
         self._legs = scope("Legs", [])
         self._marked = Marked()
         self._frame = scope("Frame", [])
@@ -246,6 +253,8 @@ class Linter:
         self._refusal = scope("Refusal", [])
         self._last: OrderedDict[tuple[Side, str], Exchange] = OrderedDict()
         self._seen: set[tuple[object, ...]] = set()
+        self._held: Evidence | None = None
+        """What the exchanges so far held; None before the first."""
         self._found: list[Finding] = []
 
     def take(self, item: Exchange | Stream) -> None:
@@ -293,6 +302,8 @@ class Linter:
                 self._run(rule, exchange, frame)
         if self._connection:
             self._connections(exchange)
+        if self._history is not None:
+            self._turns(exchange, self._history)
         if self._legs and (legs := of_journal(exchange)) is not None:
             self._check_legs(legs)
         for refusal in (*exchange.refusals, *judged):
@@ -381,6 +392,21 @@ class Linter:
                 for rule in self._connection:
                     self._run(rule, bare, pair)
                 self._mark(Evidence.CONNECTION, "Connection")
+
+    def _turns(self, exchange: Exchange, history: History) -> None:
+        turn = history.turn(exchange)
+        if turn is None:
+            return
+        rules = {
+            rule.name: rule
+            for message in exchange.messages
+            for rule in self._turn.for_fields(message.fields, message.trailers)
+        }
+        for rule in rules.values():
+            self._run(rule, exchange, turn)
+        if self._held is not None:
+            self._mark(self._held | exchange.evidence, "Turn")
+        self._held = (self._held or exchange.evidence) | exchange.evidence
 
     def _refused(self, exchange: Exchange, refusal: Refusal) -> None:
         """A parser's refusal is a finding of the rule it stands for, once."""

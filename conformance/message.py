@@ -551,8 +551,9 @@ class Digest:
     tokens_sent: tuple[bytes, ...] = ()
     tokens_issued: tuple[bytes, ...] = ()
     """Affinity tokens, each with its field's name."""
-    response_id: str | None = None
-    previous_response_id: str | None = None
+    response_id: bytes | None = None
+    """Of the id of a Responses API response."""
+    previous_response_id: bytes | None = None
     request_ids: tuple[tuple[str, str], ...] = ()
     """Field and value of what the client calls this request."""
     idempotency_key: bytes | None = None

@@ -1,0 +1,337 @@
+"""Which conversation a request belongs to, told by its messages: agents send the whole history each time.
+
+A request's messages, whatever the API calls them, are read as a sequence of pieces (what the user said, what
+the model said, a call, a result). Digests are chained over them, so that "this request's messages begin with
+that one's" is a look-up. Where the reply to the earlier one is known it is chained too: it tells apart two
+rollouts that began with the same prompt.
+
+What clients change between turns is left out of the pieces: cache_control marks, reasoning, the text of tool
+results (agents clear old ones), white space around texts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from conformance.llm import Reply
+
+KEPT = 16_384
+"""Exchanges that a later one may be found to continue: some 10 MB."""
+KEPT_ALIKE = 256
+"""Of those, with one and the same history: rollouts of one prompt come in groups of 4 to 128."""
+
+SYSTEM, USER, MODEL, CALL, RESULT = "suacr"
+"""The kinds of pieces."""
+
+_ROLES = {
+    "system": SYSTEM,
+    "developer": SYSTEM,
+    "user": USER,
+    "assistant": MODEL,
+    "model": MODEL,  # Gemini
+    "tool": RESULT,
+    "function": RESULT,
+}
+_HISTORIES = ("messages", "input", "contents")
+"""Where the history is: Chat Completions and Anthropic, Responses, Gemini."""
+_SYSTEMS = ("system", "instructions", "systemInstruction", "system_instruction")
+_UNSTABLE = frozenset({"reasoning", "thinking", "redacted_thinking", "item_reference", "compaction"})
+"""Kinds of items and blocks that clients drop or rewrite when they send the history back."""
+
+
+class Piece(NamedTuple):
+    """One utterance, call or result."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The messages of one request."""
+
+    kinds: str
+    """The kinds of its pieces, one character each, without the system prompt."""
+    chain: tuple[bytes, ...]
+    """A digest of the first piece, of the first two, and so on."""
+    setup: bytes | None
+    """Of the system prompt."""
+    opening: bytes | None
+    """Of what the user said first."""
+    names_calls: bool
+    """Calls are known by the function's name: ids are optional, and the client makes them up (Gemini)."""
+
+    @property
+    def is_mid_turn(self) -> bool:
+        """It brings the results of tools that the model's last message called."""
+        return RESULT in self.kinds[max(self.kinds.rfind(MODEL), self.kinds.rfind(CALL)) + 1 :]
+
+
+def prompt(document: Any, scope: bytes = b"") -> Prompt | None:
+    """The messages of a request, by its JSON content; None where it has none that are known.
+
+    Histories of different ``scope`` (a host) have nothing to do with each other.
+    """
+    if not isinstance(document, dict):
+        return None
+    member = next((name for name in _HISTORIES if document.get(name)), None)
+    if member is None:
+        return None
+    history = document[member]
+    systems = [piece.text for name in _SYSTEMS for piece in _blocks(document.get(name), SYSTEM)]
+    pieces: list[Piece] = []
+    items = [{"role": "user", "content": history}] if isinstance(history, str) else history
+    if not isinstance(items, list):
+        return None
+    for piece in _all(items):
+        if piece.kind == SYSTEM and not pieces:
+            systems.append(piece.text)
+        else:
+            pieces.append(piece)
+    if not pieces:
+        return None
+    opening = next((piece.text for piece in pieces if piece.kind == USER), None)
+    return Prompt(
+        kinds="".join([piece.kind for piece in pieces]),
+        chain=tuple(_chained(scope, pieces)),
+        setup=_digest("\n".join(systems)) if systems else None,
+        opening=None if opening is None else _digest(opening),
+        names_calls=member == "contents",
+    )
+
+
+def answered(asked: Prompt, reply: Reply | None) -> bytes | None:
+    """The chain of a request continued by the reply to it; None where that is not known, or not all of it."""
+    if reply is None or not reply.is_whole or not (reply.text or reply.calls):
+        return None
+    pieces = [Piece(MODEL, text)] if (text := reply.text.strip()) else []
+    pieces += [Piece(CALL, (call.name if asked.names_calls else call.id) or "") for call in reply.calls]
+    return next(reversed([*_chained(asked.chain[-1], pieces)]), None)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).digest()
+
+
+def _chained(last: bytes, pieces: Iterable[Piece]) -> Iterator[bytes]:
+    for kind, text in pieces:
+        octets = last + kind.encode() + text.encode("utf-8", "surrogatepass")
+        last = hashlib.blake2b(octets, digest_size=12).digest()
+        yield last
+
+
+def _all(items: Iterable[Any]) -> Iterator[Piece]:
+    for item in items:
+        if not isinstance(item, dict) or item.get("type") in _UNSTABLE:
+            continue
+        role, kind = item.get("role"), item.get("type")
+        if isinstance(kind, str) and kind.endswith("_output"):  # Responses: function_call_output and its kin
+            yield Piece(RESULT, _named(item, "call_id", "id"))
+        elif isinstance(kind, str) and kind.endswith("_call"):
+            yield Piece(CALL, _named(item, "call_id", "id"))
+        elif role in ("tool", "function"):
+            yield Piece(RESULT, _named(item, "tool_call_id", "name"))
+        else:
+            said = _ROLES.get(role, USER) if isinstance(role, str) else USER
+            yield from _blocks(item.get("content", item.get("parts")), said)
+            calls = item.get("tool_calls")
+            for call in calls if isinstance(calls, list) else ():
+                if isinstance(call, dict):
+                    yield Piece(CALL, _named(call, "id", "function"))
+
+
+def _blocks(content: Any, kind: str) -> Iterator[Piece]:
+    """The pieces of one message's content: a text, or blocks."""
+    if isinstance(content, str):
+        if text := content.strip():
+            yield Piece(kind, text)
+        return
+    if isinstance(content, dict):  # Gemini's systemInstruction
+        yield from _blocks(content.get("parts", content.get("text")), kind)
+        return
+    for block in content if isinstance(content, list) else ():
+        if isinstance(block, str):
+            yield from _blocks(block, kind)
+        elif not isinstance(block, dict) or block.get("type") in _UNSTABLE or block.get("thought"):
+            continue
+        elif block.get("type") == "tool_use":
+            yield Piece(CALL, _named(block, "id"))
+        elif block.get("type") == "tool_result":
+            yield Piece(RESULT, _named(block, "tool_use_id"))
+        elif "functionCall" in block:
+            yield Piece(CALL, _named(block["functionCall"], "name"))
+        elif "functionResponse" in block:
+            yield Piece(RESULT, _named(block["functionResponse"], "name"))
+        elif isinstance(block.get("text"), str):
+            yield from _blocks(block["text"], kind)
+        else:
+            yield Piece(kind, _json({name: block[name] for name in block if name != "cache_control"}))
+
+
+def _named(item: Any, *names: str) -> str:
+    """The first of these members that there is."""
+    if not isinstance(item, dict):
+        return ""
+    found = next((item[name] for name in names if item.get(name)), None)
+    return found if isinstance(found, str) else _json(found)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+
+
+# ---- ids in the content
+
+BODY_IDS: tuple[str, ...] = (
+    "metadata.session_id",
+    "litellm_metadata.session_id",
+    "litellm_session_id",
+    "session_id",
+    "sessionId",
+    "conversation_id",
+    "request.session_id",  # Gemini Code Assist
+)
+"""Members of a request's content that name its session. Not prompt_cache_key: a tree of agents shares it."""
+
+CLAUDE_USER = "metadata.user_id"
+"""Claude Code puts its session in there: JSON text with session_id, formerly ``user_..._session_UUID``."""
+
+
+def body_ids(document: Any) -> Iterator[tuple[str, str]]:
+    """(member, id) of every session id in a request's content."""
+    if not isinstance(document, dict):
+        return
+    for path in BODY_IDS:
+        if found := _at(document, path):
+            yield path, found
+    user = _at(document, CLAUDE_USER)
+    if user is not None and "session" in user:
+        if user.startswith("{"):
+            try:
+                user = _at(json.loads(user), "session_id")
+            except (ValueError, RecursionError):
+                user = None
+        else:
+            user = user.rpartition("_session_")[2] if "_session_" in user else None
+        if user:
+            yield CLAUDE_USER, user
+
+
+def _at(document: Any, path: str) -> str | None:
+    for name in path.split("."):
+        document = document.get(name) if isinstance(document, dict) else None
+    return document if isinstance(document, str) and document else None
+
+
+# ---- which conversation
+
+
+@dataclass(slots=True)
+class _Point:
+    """A request of a conversation, where it may go on."""
+
+    conversation: int
+    turn: int
+    session: str | None
+    setup: bytes | None
+    asked: bytes
+    answered: bytes | None
+    failed: bool
+    is_continued: bool = False
+
+
+class Conversations:
+    """Numbers the conversations of one recording. Bounded: KEPT."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._points: deque[_Point] = deque()
+        self._asked: dict[bytes, deque[_Point]] = {}
+        """By the history of the request."""
+        self._answered: dict[bytes, deque[_Point]] = {}
+        """By the same, continued by the reply."""
+
+    def place(
+        self, asked: Prompt, reply: bytes | None, *, session: str | None, failed: bool, is_retry: bool
+    ) -> tuple[int, int]:
+        """The number of the conversation that a request belongs to, and which turn of it this is, from 1.
+
+        ``reply`` is what ``answered`` says, None where the reply is not known. ``is_retry``: the client says
+        so. A request with the history of an earlier one is a retry of it if that one failed, and another
+        rollout otherwise.
+        """
+        before = self._retried(asked, session, is_retry)
+        if before is not None:
+            conversation, turn = before.conversation, before.turn
+            if not failed:
+                before.failed = False  # answered now: who asks the same once more begins a rollout
+                before.answered = None
+        elif (before := self._continued(asked, session)) is not None:
+            conversation, turn = before.conversation, before.turn + 1
+            before.is_continued = before.is_continued or not failed
+        else:
+            self._count += 1
+            conversation, turn = self._count, 1
+        self._keep(_Point(conversation, turn, session, asked.setup, asked.chain[-1], reply, failed))
+        return conversation, turn
+
+    def _retried(self, asked: Prompt, session: str | None, is_retry: bool) -> _Point | None:
+        # Two ids are two sessions, whatever they ask.
+        for point in reversed(self._asked.get(asked.chain[-1], ())):
+            if (point.failed or is_retry) and (session == point.session or None in (session, point.session)):
+                return point
+        return None
+
+    def _continued(self, asked: Prompt, session: str | None) -> _Point | None:
+        # The longest history first: with the reply, or, where that is not known, with any reply.
+        for length in range(len(asked.chain) - 1, 0, -1):
+            key = asked.chain[length - 1]
+            found = self._answered.get(key)
+            if found and (best := _best([p for p in found if not p.is_continued], asked, session)):
+                return best
+            found = self._asked.get(key)
+            if found and asked.kinds[length] in (MODEL, CALL):
+                waiting = [point for point in found if not point.is_continued and not point.failed]
+                best = _best([point for point in waiting if point.answered is None], asked, session)
+                # A client may have changed the reply (cut its reasoning out): where only one can be meant,
+                # it is meant.
+                alone = (
+                    waiting[0] if len(found) == 1 and waiting and waiting[0].setup == asked.setup else None
+                )
+                if best or alone:
+                    return best or alone
+        return None
+
+    def _keep(self, point: _Point) -> None:
+        if len(self._points) == KEPT:
+            old = self._points.popleft()
+            for index, key in ((self._asked, old.asked), (self._answered, old.answered)):
+                _forget(index, key, old)
+        self._points.append(point)
+        _remember(self._asked, point.asked, point)
+        if point.answered is not None and not point.failed:
+            _remember(self._answered, point.answered, point)
+
+
+def _best(points: list[_Point], asked: Prompt, session: str | None) -> _Point | None:
+    """Of those that may be meant, the one of the same session, else with the same system prompt, else the oldest."""
+    if len(points) > 1:
+        same = [point for point in points if session is not None and point.session == session]
+        points = same or [point for point in points if point.setup == asked.setup] or points
+    return points[0] if points else None
+
+
+def _remember(index: dict[bytes, deque[_Point]], key: bytes, point: _Point) -> None:
+    index.setdefault(key, deque(maxlen=KEPT_ALIKE)).append(point)
+
+
+def _forget(index: dict[bytes, deque[_Point]], key: bytes | None, point: _Point) -> None:
+    if key is not None and (found := index.get(key)) and found[0] is point:
+        found.popleft()
+        if not found:
+            del index[key]

@@ -1,0 +1,330 @@
+"""What came before an exchange: an index of a recording's exchanges, built in one pass in bounded memory.
+
+Of each exchange a small ``Digest`` is kept, filed under its request, conversation, session, client and so on;
+each exchange is given back as a ``Turn``, with the digests of those filed under the same. Rules of scope Turn
+judge these: a request sent again, a session that moved, a token that was not sent back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from conformance import conversation, grammar, known, llm
+from conformance.content import document
+from conformance.conversation import Conversations, Prompt
+from conformance.message import Digest, Exchange, Fields, Request, Response, Turn
+from conformance.secret import is_placeholder
+
+if TYPE_CHECKING:
+    from conformance.policy import Session
+
+KEPT = 16_384
+"""Digests that are remembered: about 16 MB. What is further back than that is no longer known."""
+KEPT_ALIKE = 32
+"""Of those filed under one thing, the last: enough to see that something happens again and again."""
+SHOWN = 200
+"""Characters of an id that are kept, so that a hostile one is not kept whole."""
+
+CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key")
+_DECISIVE = (
+    *CREDENTIALS,
+    "accept", "content-type", "content-encoding", "anthropic-version", "anthropic-beta", "openai-beta", "api-version",
+    "openai-organization", "openai-project", "chatgpt-account-id", "upgrade", "sec-websocket-version",
+    "sec-websocket-protocol",
+)  # fmt: skip
+"""Fields whose values decide how a request is taken: with another one it is not sent unchanged."""
+_VOLATILE = (
+    known.REQUEST_IDS
+    | known.SESSION_HEADERS
+    | {
+        "traceparent", "tracestate", "baggage", "date", "content-length", "transfer-encoding", "connection", "cookie",
+        "sec-websocket-key", "x-amz-date", "x-amzn-trace-id", "x-cloud-trace-context", "idempotency-key", "via",
+        "x-codex-turn-metadata", "x-stainless-retry-count", "x-stainless-read-timeout", "x-stainless-timeout",
+    }
+)  # fmt: skip
+"""Fields that come and go, or differ, between two tries of the same request."""
+_IN_PATH = re.compile(rb"/sessions/([A-Za-z0-9_\-]{8,})/")
+"""miles' session server has the session's id in the path."""
+_UNSENT = re.compile(
+    r"(?i)connection refused|connect call failed|errno (?:61|110|111|113)\b|name or service|getaddrinfo|"
+    r"no route to host|tls|certificate|unreachable"
+)
+"""Errors that say that no connection came about."""
+_RESPONSE_ID = re.compile(rb'"id"\s*:\s*"(resp_[^"\\]{1,2000})"')
+_REQUEST_IDS = ("x-request-id", "request-id", "x-client-request-id")
+_MOVES = ("x-litellm-attempted-retries", "x-litellm-attempted-fallbacks")
+_WITHOUT_CONTENT = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
+
+
+def waits(fields: Fields, now: float | None = None) -> Iterator[tuple[str, float]]:
+    """(field, seconds) of each field of a response that says how long to wait before the next try.
+
+    Retry-After may be a date: it counts from the response's own Date, else from ``now`` (seconds since 1970).
+    What cannot be read is left out.
+    """
+    for name in ("retry-after-ms", "x-ms-retry-after-ms"):
+        value = fields.one(name)
+        if value is not None and grammar.DIGITS.fullmatch(value) and len(value) < 12:
+            yield name, int(value) / 1000
+    value = fields.one("retry-after")
+    if value is None:
+        return
+    if grammar.DIGITS.fullmatch(value):
+        if len(value) < 12:
+            yield "retry-after", float(value)
+    elif (until := grammar.date(value)) is not None:
+        sent = grammar.date(fields.one("date") or b"")
+        since = sent.timestamp() if sent is not None else now
+        if since is not None:
+            yield "retry-after", max(0.0, until.timestamp() - since)
+
+
+class History:
+    """The exchanges of one recording so far."""
+
+    def __init__(self, policy: Session) -> None:
+        self._policy = policy
+        self._order = tuple(
+            dict.fromkeys(
+                (
+                    *((policy.header,) if policy.header else ()),
+                    *(name.lower() for name in policy.reads if "*" not in name),
+                    *known.CONVERSATION_IDS,
+                )
+            )
+        )
+        self._conversations = Conversations()
+        self._ring: deque[tuple[Digest, tuple[Hashable, ...]]] = deque()
+        self._filed: dict[Hashable, deque[Digest]] = {}
+
+    def turn(self, exchange: Exchange) -> Turn | None:
+        """The next exchange of the recording with what came before it; None for one that is not to be judged.
+
+        A request that the recorder's user replayed is nobody's second try.
+        """
+        if exchange.is_replay:
+            return None
+        host = _host(exchange)
+        made = self._digest(exchange, host)
+        seen = self._seen
+        turn = Turn(
+            exchange=exchange,
+            digest=made,
+            same_request=seen(("request", made.request)) if made.request else (),
+            same_conversation=seen(("conversation", made.conversation)) if made.conversation else (),
+            same_session=seen(("session", host, made.session)) if made.session else (),
+            same_client=seen(("client", host, made.credential)),
+            same_idempotency_key=seen(("idempotency", host, made.idempotency_key))
+            if made.idempotency_key
+            else (),
+            same_websocket_key=seen(("websocket", host, made.websocket_key)) if made.websocket_key else (),
+            same_request_id=tuple(
+                digest for _, value in made.request_ids for digest in seen(("request-id", host, value))
+            ),
+            issuers=tuple(digest for token in made.tokens_sent for digest in seen(("token", host, token))),
+            continued=seen(("response", host, made.previous_response_id))
+            if made.previous_response_id
+            else (),
+        )
+        self._file(made)
+        return turn
+
+    def _seen(self, key: Hashable) -> tuple[Digest, ...]:
+        found = self._filed.get(key)
+        return tuple(found) if found else ()
+
+    def _file(self, made: Digest) -> None:
+        host = made.host
+        keys: list[Hashable] = [("client", host, made.credential)]
+        if made.request:
+            keys.append(("request", made.request))
+        if made.conversation:
+            keys.append(("conversation", made.conversation))
+        if made.session:
+            keys.append(("session", host, made.session))
+        if made.idempotency_key:
+            keys.append(("idempotency", host, made.idempotency_key))
+        if made.websocket_key:
+            keys.append(("websocket", host, made.websocket_key))
+        if made.response_id:
+            keys.append(("response", host, made.response_id))
+        keys += [("request-id", host, value) for _, value in made.request_ids]
+        keys += [("token", host, token) for token in made.tokens_issued]
+        if len(self._ring) == KEPT:
+            self._forget(*self._ring.popleft())
+        self._ring.append((made, tuple(keys)))
+        for key in keys:
+            filed = self._filed.get(key)
+            if filed is None:
+                filed = self._filed[key] = deque(maxlen=KEPT_ALIKE)
+            filed.append(made)
+
+    def _forget(self, old: Digest, keys: Iterable[Hashable]) -> None:
+        for key in keys:
+            filed = self._filed.get(key)
+            if filed and filed[0] is old:
+                filed.popleft()
+                if not filed:
+                    del self._filed[key]
+
+    def _digest(self, exchange: Exchange, host: bytes) -> Digest:
+        request, response = exchange.request, exchange.response
+        fields, names = request.fields, request.fields.names
+        endpoint = llm.endpoint(request)
+        completes = endpoint is not None and endpoint.completes
+        asked = document(request) if completes and request.method == b"POST" else None
+        field, session = self._session(request, asked)
+        status = response.status if response is not None else 0
+        lost = exchange.error is not None
+        retry = fields.one("x-stainless-retry-count")
+        content = _content(request)
+        prompt = conversation.prompt(asked, host) if asked is not None else None
+        idempotency_key = fields.one("idempotency-key")
+        named = asked.get("previous_response_id") if isinstance(asked, dict) else None
+        previous = _digest(named.encode("utf-8", "replace")) if isinstance(named, str) and named else None
+        retries = int(retry) if retry is not None and retry.isdigit() and len(retry) < 6 else None
+        number, turn = self._conversation(
+            exchange, prompt, host, session, previous, failed=lost or status >= 400, is_retry=bool(retries)
+        )
+        answer = response.fields if response is not None else Fields()
+        tokens = self._policy.tokens
+        served = next((value for name in self._policy.deployments if (value := answer.one(name))), None)
+        waiting = [seconds for _, seconds in waits(answer, exchange.ended)] if status >= 400 else []
+        close = exchange.frames[-1] if exchange.frames else None
+        return Digest(
+            number=exchange.number,
+            started=exchange.started,
+            ended=exchange.ended,
+            host=host,
+            method=request.method,
+            path=request.path[:SHOWN],
+            status=status,
+            lost=lost,
+            unsent=response is None
+            and exchange.error is not None
+            and _UNSENT.search(exchange.error) is not None,
+            is_handshake="sec-websocket-key" in names,
+            request=None if content is None else _digest(host, request.method, request.target, content),
+            details=_digest(
+                b" ".join([name.encode("latin-1") for name in sorted(names - _VOLATILE)]),
+                *(line.value for name in _DECISIVE if name in names for line in fields.lines(name)),
+            ),
+            credential=_credential(fields),
+            account=next(
+                (_text(value) for name in self._policy.accounts if (value := fields.one(name))), None
+            ),
+            session=session,
+            session_field=field,
+            is_fresh=session is not None and ("session", host, session) not in self._filed,
+            is_branch=not names.isdisjoint(known.BRANCHES),
+            conversation=number,
+            turn=turn,
+            setup=prompt.setup if prompt else None,
+            opening=prompt.opening if prompt else None,
+            is_mid_turn=prompt is not None and prompt.is_mid_turn,
+            size=request.size or 0,
+            model=llm.wanted_model(request) if completes else None,
+            deployment=_text(served) if served else None,
+            was_moved=any((answer.one(name) or b"0") != b"0" for name in _MOVES),
+            tokens_sent=_tokens(fields, tokens),
+            tokens_issued=_tokens(answer, tokens) if status < 400 else (),
+            response_id=_response_id(response) if completes and response is not None else None,
+            previous_response_id=previous,
+            request_ids=tuple((name, _text(value)) for name in _REQUEST_IDS if (value := fields.one(name))),
+            idempotency_key=_digest(idempotency_key) if idempotency_key else None,
+            websocket_key=_digest(key) if (key := fields.one("sec-websocket-key")) else None,
+            wait=min(waiting) if waiting else None,
+            should_retry={b"true": True, b"false": False}.get((answer.one("x-should-retry") or b"").lower()),
+            retry=retries,
+            close_code=close.code
+            if close is not None and close.opcode == "CLOSE" and close.sender == "server"
+            else None,
+        )
+
+    def _session(self, request: Request, asked: object) -> tuple[str, str | None]:
+        """The field (or member of the content) that names the session, and the id."""
+        names = request.fields.names
+        for name in self._order:
+            if name in names:
+                value = request.fields.lines(name)[0].value
+                if value and not is_placeholder(value):
+                    return name, _text(value)
+        for member, found in conversation.body_ids(asked):
+            return member, found[:SHOWN]
+        if b"/sessions/" in request.path and (inside := _IN_PATH.search(request.path)):
+            return "path", _text(inside[1])
+        return "", None
+
+    def _conversation(
+        self,
+        exchange: Exchange,
+        prompt: Prompt | None,
+        host: bytes,
+        session: str | None,
+        previous: bytes | None,
+        *,
+        failed: bool,
+        is_retry: bool,
+    ) -> tuple[int | None, int]:
+        if previous is not None:
+            # The history is on the server: what the request holds is only what is new.
+            issuer = next(iter(self._seen(("response", host, previous))), None)
+            return (None, 0) if issuer is None else (issuer.conversation, issuer.turn + 1)
+        if prompt is None:
+            return None, 0
+        reply = None if failed else conversation.answered(prompt, llm.reply(exchange))
+        return self._conversations.place(prompt, reply, session=session, failed=failed, is_retry=is_retry)
+
+
+def _host(exchange: Exchange) -> bytes:
+    """Where the request went; each side of a hop by itself."""
+    request = exchange.request
+    place = (
+        exchange.upstream.encode()
+        if exchange.upstream
+        else request.authority or request.fields.one("host") or b""
+    )
+    return place.lower() + b"|server" if exchange.leg == "server" else place.lower()
+
+
+def _content(request: Request) -> bytes | memoryview | None:
+    """The content as far as it tells two requests apart; None: not known."""
+    if request.partial:
+        return None
+    if request.body is None and request.method in _WITHOUT_CONTENT:
+        names = request.fields.names
+        return None if "content-length" in names or "transfer-encoding" in names else b""
+    return request.body
+
+
+def _digest(*parts: bytes | memoryview) -> bytes:
+    made = hashlib.blake2b(digest_size=12)
+    for part in parts:
+        made.update(b"%d:" % len(part))
+        made.update(part)
+    return made.digest()
+
+
+def _text(value: bytes) -> str:
+    return value[:SHOWN].decode("latin-1")
+
+
+def _credential(fields: Fields) -> bytes | None:
+    values = [line.value for name in CREDENTIALS if name in fields.names for line in fields.lines(name)]
+    return _digest(*values) if values else None
+
+
+def _tokens(fields: Fields, names: Iterable[str]) -> tuple[bytes, ...]:
+    return tuple(name.encode() + b":" + _digest(value) for name in names if (value := fields.one(name)))
+
+
+def _response_id(response: Response) -> bytes | None:
+    """A digest of the id of a Responses API response; of a stream, as its first events say."""
+    if response.body is None or "content-encoding" in response.fields.names:
+        return None
+    found = _RESPONSE_ID.search(bytes(response.body[:4096]))
+    return _digest(found[1]) if found else None
