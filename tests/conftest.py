@@ -19,6 +19,15 @@ ADDONS = Path(__file__).parents[1] / "addons"
 PATIENCE = 10
 
 
+@pytest.fixture(scope="session", autouse=True)
+def example_keys() -> Iterator[None]:
+    """The two keys that the profile sglang refers to, as the examples in docstrings use them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SGLANG_API_KEY", "sk-example-data-key")
+        patch.setenv("SGLANG_ADMIN_API_KEY", "sk-example-control-key")
+        yield
+
+
 def read_head(connection: socket.socket) -> bytes:
     """Octets up to the end of a header section, and of the content if it has a Content-Length."""
     data = b""
