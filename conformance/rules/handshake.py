@@ -559,8 +559,9 @@ def websocket_accept_wrong(exchange: Exchange) -> Hits:
 def status_101_upgrade_not_websocket(exchange: Exchange) -> Hits:
     """A 101 answer to a WebSocket handshake does not upgrade to websocket.
 
-    Clients fail the connection ("'Upgrade' header is missing"), and mitmproxy passes on raw octets in which
-    no addon sees a message. A proxy that removes hop-by-hop headers from every response removes it here too.
+    Clients fail the connection, and mitmproxy passes on raw octets in which no addon sees a message. A server
+    that offers h2c on every response writes its own Upgrade over the one that answers the handshake. A 101
+    with no Upgrade at all is 101-without-upgrade.
 
     > If the response lacks an |Upgrade| header field or the |Upgrade| header field contains a value that is
     > not an ASCII case-insensitive match for the value "websocket", the client MUST _Fail the WebSocket
