@@ -226,10 +226,20 @@ class FilterHandshake(Table):
     """Addon filter-handshake: a WebSocket handshake carries what a WebSocket handshake may carry."""
 
     drop: tuple[FieldNames, ...] = Field(
-        # What belongs to a request with content. Cookie, Accept-Encoding and Accept-Language are not here:
-        # browsers send them with every handshake.
-        default=("accept", "content-*", "expect", "te", "trailer", "keep-alive", "proxy-connection"),
-        description="Headers that are dropped from handshakes; `*`: all but `keep` and the handshake's own.",
+        # What belongs to a request with content, and what belonged to another connection. Cookie,
+        # Accept-Encoding and Accept-Language are not here: browsers send them with every handshake.
+        default=(
+            "content-*",
+            "transfer-encoding",
+            "te",
+            "trailer",
+            "expect",
+            "idempotency-key",
+            "keep-alive",
+            "proxy-connection",
+        ),
+        description="Headers that are dropped from handshakes; `*`: all but `keep` and the handshake's own. "
+        "Accept is dropped anyway if it asks for a media type.",
     )
     keep: tuple[FieldNames, ...] = Field(
         default=(), description="Headers that stay although `drop` names them."

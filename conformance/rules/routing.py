@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -326,16 +327,22 @@ def via_loop(request: Request) -> Hits:
         > Host: api.example
         > Via: 1.1 Caddy, 1.1 Caddy, 1.1 gateway.example (one, two), 2.0 router.example
     """
+    for pseudonym, times in rounds(request):
+        yield (
+            request.fields.lines("via")[-1],
+            f"Via names {quoted(mask_text(pseudonym))} {times} times: the request went round",
+        )
+
+
+def rounds(request: Request) -> Iterator[tuple[bytes, int]]:
+    """The pseudonyms in Via that say that the request came by the same place before, with how often."""
     seen = Counter(
         parts[1].lower() for value in request.fields.values("via") if len(parts := value.split()) > 1
     )
     for pseudonym, times in seen.items():
         product = pseudonym.partition(b"/")[0].decode("latin-1")
         if times > (SHARED_LIMIT if product in SHARED_PSEUDONYMS else 1):
-            yield (
-                request.fields.lines("via")[-1],
-                f"Via names {quoted(mask_text(pseudonym))} {times} times: the request went round",
-            )
+            yield pseudonym, times
 
 
 @rule(

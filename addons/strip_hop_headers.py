@@ -1,0 +1,169 @@
+"""Keep on one hop what is meant for one hop.
+
+A gateway that copies Connection, Keep-Alive or a CDN's headers from one side to the other misdescribes the
+other connection: clients close or hang, Cloudflare answers 403, providers learn who the user is. This addon
+stands for the hop that should have kept them.
+
+- Connection and every header it names, Keep-Alive, Proxy-Connection, Proxy-Authenticate,
+  Proxy-Authorization, TE, Trailer and Upgrade are dropped, in requests and in responses. mitmproxy's own two
+  connections go on by what each peer said: a client that asks for close gets it.
+- A WebSocket handshake keeps Upgrade and `Connection: Upgrade`; so do 101 and 426 responses. A response that
+  only the close ends keeps `Connection: close`, since then it ends this hop's connection as well. A 407
+  keeps Proxy-Authenticate.
+- Transfer-Encoding stays: mitmproxy frames what it sends by it. In HTTP/2, where it is malformed, it is
+  dropped, and `TE: trailers`, which gRPC needs, stays.
+- Headers that must reach the other end (Authorization, Content-Type, Cookie...) stay although Connection names
+  them: otherwise a client could take away what an inner hop relies on.
+- Sec-WebSocket headers are dropped from requests that open no WebSocket.
+- `from-requests` is dropped from every request: what only a trusted gateway may set, by profile.
+- `from-requests-to-providers` is dropped where the upstream is one of `[policy.routing]`'s `providers`: what
+  CDNs add, the client's address, headers addressed to a gateway, cookies. The real upstream decides, not Host.
+- A request that has been through the same gateway twice (Via) goes round in circles; it is answered with 508.
+
+Proxy-Authorization and cookies are secrets: where this addon fails, the message is answered with 502.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from fnmatch import fnmatchcase
+
+from mitmproxy import ctx, http
+from mitmproxy.addonmanager import Loader
+
+from conformance import mitm
+from conformance.known import END_TO_END, HOP_BY_HOP, named
+from conformance.message import FieldLine, Fields, Message, Request, Response
+from conformance.policy import Routing
+from conformance.policy import StripHopHeaders as Policy
+from conformance.rules.handshake import WEBSOCKET_FIELDS
+from conformance.rules.routing import rounds
+from conformance.secret import mask_text, quoted
+from conformance.websocket import is_handshake
+
+WEBSOCKET = frozenset(WEBSOCKET_FIELDS)
+STAY = END_TO_END | WEBSOCKET
+"""What is not dropped because Connection names it."""
+
+# RFC 9110 §15.2.2, 15.5.22, 15.5.8: these responses are about the connection they come on.
+KEEPS = {101: {"upgrade"}, 426: {"upgrade"}, 407: {"proxy-authenticate"}}
+
+
+def strip(message: Message, policy: Policy, *, to_provider: bool = False) -> Iterator[mitm.Change]:
+    """The lines to drop, and Connection as it may stay. Raises Refused for a request that goes round."""
+    if isinstance(message, Request):
+        for pseudonym, times in rounds(message):
+            raise mitm.Refused(
+                f"Via names {quoted(mask_text(pseudonym))} {times} times: the request goes round", 508
+            )
+    stays = _stays(message)
+    options = {value.lower().decode("latin-1") for value in message.fields.values("connection")}
+    place, option = _option(message, stays)
+    for at, line in enumerate(message.fields):
+        name = line.key
+        if at == place:
+            if line.value != option:
+                why = f"of {quoted(mask_text(line.value))} only {quoted(option)} holds for the next hop too"
+                yield mitm.Change("set", at, FieldLine(line.name, option), f"{line.shown_name}: {why}")
+        elif name in stays:
+            continue
+        elif name in HOP_BY_HOP:
+            yield _drop(at, line, "it belongs to one connection (RFC 9110 §7.6.1)")
+        elif name in options and name not in STAY:
+            yield _drop(at, line, "Connection names it (RFC 9110 §7.6.1)")
+        elif isinstance(message, Request):
+            if (reason := _of_request(message, name, policy, to_provider)) is not None:
+                yield _drop(at, line, reason)
+
+
+def _drop(at: int, line: FieldLine, why: str) -> mitm.Change:
+    return mitm.Change("drop", at, None, f"{line.shown_name} dropped: {why}")
+
+
+def _stays(message: Message) -> Set[str]:
+    """Which of the headers of one connection this message keeps; Connection itself not among them."""
+    if not message.is_http1:
+        values = message.fields.values("te")
+        return {"te"} if values and all(value.lower() == b"trailers" for value in values) else frozenset()
+    if isinstance(message, Response):
+        return {"transfer-encoding"} | KEEPS.get(message.status, set())
+    if isinstance(message, Request) and is_handshake(message):
+        return {"transfer-encoding", "upgrade"}
+    return {"transfer-encoding"}
+
+
+def _option(message: Message, stays: Set[str]) -> tuple[int, bytes]:
+    """The connection option that holds for the next hop too, and the first line that has it; (-1, b"")."""
+    kept = b"upgrade" if "upgrade" in stays else b"close" if _only_close_ends(message) else b""
+    if kept and "connection" in message.fields:
+        for at, line in enumerate(message.fields):
+            for option in line.value.split(b",") if line.key == "connection" else ():
+                if option.strip(b" \t").lower() == kept:
+                    return at, option.strip(b" \t")
+    return -1, b""
+
+
+def _only_close_ends(message: Message) -> bool:
+    """Whether it is a response with content of no announced length (RFC 9112 §6.3)."""
+    if not isinstance(message, Response) or message.status < 200 or message.status in (204, 304):
+        return False
+    announced = "content-length" in message.fields or "transfer-encoding" in message.fields
+    return message.is_http1 and not announced
+
+
+def _of_request(request: Request, name: str, policy: Policy, to_provider: bool) -> str | None:
+    """Why a request may not carry this header; None if it may."""
+    # Over HTTP/2 CONNECT opens a WebSocket (RFC 8441 §5).
+    if name in WEBSOCKET and not is_handshake(request) and request.method != b"CONNECT":
+        return "the request opens no WebSocket"
+    if named(policy.leave).fullmatch(name):
+        return None
+    if named(policy.from_requests).fullmatch(name):
+        return "only a trusted hop may set it (from-requests)"
+    if to_provider and named(policy.from_requests_to_providers).fullmatch(name):
+        return "it is not meant for a provider (from-requests-to-providers)"
+    return None
+
+
+def is_provider(host: str, routing: Routing) -> bool:
+    """Whether an upstream counts as a public model provider."""
+    return any(fnmatchcase(host.lower(), pattern) for pattern in routing.providers)
+
+
+class StripHopHeaders:
+    """The wiring."""
+
+    name = "strip-hop-headers"
+
+    def __init__(self) -> None:
+        self.policy = Policy()
+        self.routing = Routing()
+
+    def load(self, loader: Loader) -> None:
+        mitm.add_options(loader, Policy, "strip_hop_headers")
+        mitm.add_options(loader, Routing, "routing")
+
+    def configure(self, updated: Set[str]) -> None:
+        self.policy = mitm.read_options(ctx.options, Policy, "strip_hop_headers")
+        self.routing = mitm.read_options(ctx.options, Routing, "routing")
+
+    def running(self) -> None:
+        mitm.refuse_unknown_options("strip_hop_headers")
+        mitm.refuse_unknown_options("routing")
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        to_provider = is_provider(flow.request.host, self.routing)
+
+        def compute(fields: Fields) -> Iterator[mitm.Change]:
+            return strip(mitm.request_head(flow, fields), self.policy, to_provider=to_provider)
+
+        mitm.rewrite(flow, "request", self.name, compute, fail_closed=True)
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        def compute(fields: Fields) -> Iterator[mitm.Change]:
+            return strip(mitm.response_head(flow, fields), self.policy)
+
+        mitm.rewrite(flow, "response", self.name, compute, fail_closed=True)
+
+
+addons = [StripHopHeaders()]
