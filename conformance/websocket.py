@@ -175,7 +175,15 @@ class Session:
 
 
 def session(exchange: Exchange) -> Session | None:
-    """The session up to the close; None: not one of an API whose events are known."""
+    """The session up to the close; None: not one of an API whose events are known. Followed once."""
+    kept = exchange.request.__dict__
+    if "_session" not in kept:
+        kept["_session"] = _session(exchange)
+    found: Session | None = kept["_session"]
+    return found
+
+
+def _session(exchange: Exchange) -> Session | None:
     if not exchange.frames or (known := dialogue(exchange.request)) is None:
         return None
     request = exchange.request
