@@ -224,6 +224,8 @@ class Format:
     """The type of the event that begins a stream; empty: its events have no types."""
     closes: frozenset[str] = frozenset()
     """Types of the events that end one."""
+    alone: frozenset[str] = frozenset()
+    """Of those, what may come without the event that begins one."""
     within: tuple[str, ...] = ()
     """How the types begin that may only be between; all others (pings, vendors' additions) may be anywhere."""
     blocks: Mapping[str, str] = field(default_factory=dict)
@@ -327,6 +329,7 @@ _RESPONSES = Format(
     signs=frozenset({"output"}),
     opens="response.created",
     closes=frozenset(_ENDS),
+    alone=frozenset(_ENDS),
     within=(
         "response.in_progress", "response.output_", "response.content_part.", "response.refusal.",
         "response.function_call_arguments.", "response.custom_tool_call_input.", "response.reasoning",
@@ -485,9 +488,9 @@ def pieces(response: Response) -> tuple[Piece, ...] | None:
 
 def is_of(form: Format, said: Any, kind: str) -> bool:
     """Whether a document (of that type) is written in this format."""
-    if kind == form.opens or kind in form.closes or (form.within and kind.startswith(form.within)):
-        return bool(kind)
-    return isinstance(said, dict) and not form.signs.isdisjoint(said)
+    if kind and (kind == form.opens or kind in form.closes or kind.startswith(form.within)):
+        return True
+    return isinstance(said, dict) and not form.signs.isdisjoint(said)  # a whole answer may have a type too
 
 
 def is_over(exchange: Exchange) -> bool:
