@@ -25,6 +25,7 @@ from conformance.rule import OWN_RULES, RULES, Rule, Severity, UnknownName, load
 if TYPE_CHECKING:
     from conformance import lint
     from conformance.policy import Loaded
+    from conformance.recording import Recording
 
 FOUND, FAILED = 1, 2
 
@@ -105,6 +106,22 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("server", metavar="SERVER", help="recorded between the gateway and its upstream")
     compare.add_argument("--all", action="store_true", help="lint each recording by itself, too")
     _lint_options(compare)
+
+    fix = command(
+        "fix",
+        _fix,
+        "Lint a recording, run over it the addons that its findings name, and lint it again. Without -o, "
+        "--in-place or --diff nothing is written. The verdict is on what is left.",
+    )
+    fix.add_argument("path", metavar="PATH", help="a mitmproxy flow file or a transcript")
+    where = fix.add_mutually_exclusive_group()
+    where.add_argument("-o", "--output", metavar="OUT", help="write the mended recording to a file")
+    where.add_argument("--in-place", action="store_true", help="replace the recording")
+    where.add_argument("--diff", action="store_true", help="show what would change, secrets as digests")
+    fix.add_argument(
+        "--only", action="append", default=[], metavar="ADDON", help="run no other addon; repeatable"
+    )
+    _lint_options(fix)
 
     rule = command("rule", _rule, "Explain a rule; without a name, list them by topic.")
     rule.add_argument("name", nargs="?", metavar="NAME")
@@ -244,6 +261,57 @@ def _compare(options: argparse.Namespace) -> int:
     return _reported(options, prepared, run, [])
 
 
+def _fix(options: argparse.Namespace) -> int:
+    from conformance import addon, fix, lint
+
+    prepared = _prepared(options)
+    settings = prepared.loaded.settings
+    known = addon.addons()
+    for name in options.only:
+        if name not in known:
+            raise UnknownName("addon", name, known)
+    with _progress(options) as progress:
+
+        def judge(found: Recording) -> Run:
+            return lint.check(
+                [found],
+                prepared.rules,
+                policy=settings.policy,
+                settings=prepared.settings,
+                progress=progress,
+            )
+
+        try:
+            fixed = fix.fix(
+                options.path,
+                judge,
+                set(options.only or known) - set(settings.policy.suite.without),
+                into=Path(options.output) if options.output else None,
+                in_place=options.in_place,
+                diff=options.diff,
+                profiled=prepared.settings.profiled,
+                profile=options.profile,
+                config=options.config,
+                isolated=options.isolated,
+            )
+        except fix.CannotFix as problem:
+            raise Failure(str(problem)) from None
+    told = f"{options.path}: {fix.told(fixed)}"
+    if options.diff:
+        _write(fixed.diff)
+    if options.format == "full" and not options.diff:
+        _write(told + "\n")
+    elif not options.quiet:
+        sys.stderr.write(told)
+    writes = options.output or options.in_place or options.diff
+    if fixed.changes and not writes and not options.quiet:
+        _note("nothing is written: -o OUT or --in-place does it, --diff shows it")
+    failures = list(fixed.errors)
+    if fixed.after is not fixed.before:
+        failures += [failure for failure in fixed.before.failures if failure not in fixed.after.failures]
+    return _reported(options, prepared, fixed.after, failures, show=not options.diff)
+
+
 class _Prepared(NamedTuple):
     """What the options of a command that lints ask for."""
 
@@ -288,17 +356,19 @@ def _prepared(options: argparse.Namespace) -> _Prepared:
     return _Prepared(loaded, rules, settings, reports)
 
 
-def _reported(options: argparse.Namespace, prepared: _Prepared, run: Run, failures: list[str]) -> int:
-    """Write the reports and return the exit code."""
+def _reported(
+    options: argparse.Namespace, prepared: _Prepared, run: Run, failures: list[str], *, show: bool = True
+) -> int:
+    """Write the reports (with ``show``, one to stdout, too) and return the exit code."""
     from conformance import addon
     from conformance.reports import FORMATS
 
     run.addons = frozenset(addon.addons())
     look = _look(options)
     # Where nothing could be read there is nothing to report; a program that reads JSON gets its object.
-    if any(summary.kind != "unknown" for summary in run.recordings) or options.format not in (
-        "full",
-        "concise",
+    if show and (
+        any(summary.kind != "unknown" for summary in run.recordings)
+        or options.format not in ("full", "concise")
     ):
         _write(FORMATS[options.format](run, look))
     for name, path in prepared.reports:

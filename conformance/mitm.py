@@ -451,34 +451,35 @@ class CannotRun(RuntimeError):
 class Offline:
     """Addons of the suite, in its order, run over recorded flows; made by ``offline``."""
 
-    def __init__(self, names: Collection[str], words: Sequence[str]) -> None:
+    def __init__(self) -> None:
         self.errors: list[str] = []
         """What addons logged as errors since it was last emptied."""
-        self._loop = asyncio.new_event_loop()
         self._known: set[bytes] = set()
         self._log = _Errors(self.errors)
-        logging.getLogger().addHandler(self._log)
-        options = Options()
-        self._master = Master(options, event_loop=self._loop)
-        without = sorted(addons().keys() - {*names, "suite"})
-        options.set(*words, *(f"suite_without={name}" for name in without), defer=True)
+        self._loop = asyncio.new_event_loop()
+        self._master = Master(Options(), event_loop=self._loop)
 
-    def start(self) -> None:
-        """Load the addons. Raises CannotRun."""
+    def start(self, names: Collection[str], words: Sequence[str]) -> None:
+        """Load these addons with these options. Raises CannotRun."""
+        logging.getLogger().addHandler(self._log)
         try:
-            self._loop.run_until_complete(self._start())
+            self._loop.run_until_complete(self._start(names, words))
         except (exceptions.OptionsError, policy.PolicyError) as error:
             raise CannotRun(str(error)) from None
+        except Exception as error:
+            raise CannotRun(f"{type(error).__name__}: {error}") from error
         if self.errors:
             raise CannotRun(self.errors[0])
 
-    async def _start(self) -> None:
-        manager = self._master.addons
+    async def _start(self, names: Collection[str], words: Sequence[str]) -> None:
+        manager, options = self._master.addons, self._master.options
         for each in default_addons():
             manager.register(each)  # for its options: what is not in the chain does nothing
         (suite,) = script_addons(addons()["suite"].path)
+        order = sys.modules[type(suite).__module__].ORDER
+        options.set(*words, *(f"suite_without={name}" for name in order if name not in names), defer=True)
         manager.add(suite)
-        await manager.invoke_addon(suite, hooks.ConfigureHook(set(self._master.options.keys())))
+        await manager.invoke_addon(suite, hooks.ConfigureHook(set(options.keys())))
         await self._master.running()
 
     def end(self) -> None:
@@ -553,9 +554,9 @@ def offline(
     isolated: bool = False,
 ) -> Iterator[Offline]:
     """These addons, ready to run over the flows of one recording in turn. Raises CannotRun."""
-    made = Offline(names, _source(profile, config, isolated))
+    made = Offline()
     try:
-        made.start()
+        made.start(names, _source(profile, config, isolated))
         yield made
     finally:
         made.end()

@@ -110,7 +110,7 @@ def read(path: str | Path, *, stdin: bytes | None = None, where: Path | None = N
     """
     if str(path) == "-":
         return Recording("-", sys.stdin.buffer.read() if stdin is None else stdin)
-    return Recording(str(path))
+    return Recording(str(path), where=where)
 
 
 def parse(text: str) -> Iterator[Item]:

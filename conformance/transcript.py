@@ -463,7 +463,9 @@ def rewritten(text: str, changes: Iterable[tuple[Message, Message]]) -> str:
         for tag, begin, end, new_begin, new_end in matcher.get_opcodes():
             if tag == "insert":
                 above = numbers[begin]
-                instead.setdefault(above, [lines[above - 1].removesuffix("\r")]).extend(new[new_begin:new_end])
+                instead.setdefault(above, [lines[above - 1].removesuffix("\r")]).extend(
+                    new[new_begin:new_end]
+                )
             elif tag != "equal":
                 instead.update({number: [] for number in numbers[begin + 1 : end + 1]})
                 instead[numbers[begin + 1]] = new[new_begin:new_end]

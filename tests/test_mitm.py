@@ -1,3 +1,4 @@
+import logging
 import socket
 import threading
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from mitmproxy.io import FlowReader, FlowWriter
 from mitmproxy.test import taddons, tflow
 from pydantic import Field
 
-from conformance import mitm
+from conformance import mitm, recording
 from conformance.message import FieldLine, Fields
 from conformance.policy import PolicyError, Table
 
@@ -72,8 +73,6 @@ def test_journal_survives_the_flow_file(tmp_path) -> None:
 
 
 def test_recording_reads_the_journal_back(tmp_path) -> None:
-    from conformance import recording
-
     flow = flow_with()
     mitm.rewrite(flow, "response", "one", lambda fields: [drop(1)])
     path = tmp_path / "a.flow"
@@ -240,6 +239,55 @@ def test_settings_file_that_cannot_be_used_is_no_options_error(tmp_path, monkeyp
     (tmp_path / "hoplint.toml").write_text("nonsense = 1\n")
     with taddons.context() as context, pytest.raises(PolicyError, match=r"hoplint\.toml: nonsense"):
         context.configure(Thing())
+
+
+# -- over a recording
+
+
+def test_offline_runs_the_suite_and_ends() -> None:
+    flow = flow_with()
+    flow.live = False
+    with mitm.offline(["dedupe-headers"], isolated=True) as offline:
+        (entry,) = offline.run(flow)
+        assert entry["field"] == "server"
+        assert offline.run(flow) == []
+    assert not any(isinstance(handler, mitm._Errors) for handler in logging.getLogger().handlers)
+    assert not flow.live
+
+
+@pytest.mark.parametrize("where", [{"profile": "genric"}, {"config": "nowhere.toml"}])
+def test_offline_does_not_start_with_bad_settings(where) -> None:
+    with pytest.raises(mitm.CannotRun, match=r"generic|nowhere\.toml"), mitm.offline([], **where):
+        pass
+
+
+def test_flow_of_an_exchange_and_back() -> None:
+    text = (
+        "@ upstream: [::1]:8000\n@ client-connection: c1\n@ started: 1.5\n"
+        "> GET http://a/ws?x=1 HTTP/1.1\n> Host: a\n> Upgrade: websocket\n"
+        "< HTTP/1.1 101 Switching Protocols\n< Upgrade: websocket\n> TEXT hi\n< BINARY x\n< CLOSE 1011 no\n"
+    )
+    (exchange,) = recording.parse(text)
+    flow = mitm.flow_of(exchange)
+    assert (flow.request.host, flow.request.port, flow.request.path) == ("::1", 8000, "/ws?x=1")
+    assert flow.server_conn.address == ("::1", 8000)
+    assert flow.client_conn.id == "c1"
+    assert [m.content for m in flow.websocket.messages] == [b"hi", b"x"]
+    assert (flow.websocket.close_code, flow.websocket.closed_by_client) == (1011, False)
+    flow.response.status_code = 502
+    after = mitm.exchange_after(exchange, flow)
+    assert after.request.start_line == exchange.request.start_line
+    assert list(after.request.fields) == list(exchange.request.fields)
+    assert after.response.status == 502
+    assert mitm.read_flow(mitm.flow_octets(flow).partition(b":")[2]).id == flow.id
+
+
+@pytest.mark.parametrize("place", ["Host: b:81", "Host: b", "X: none"])
+def test_flow_of_an_exchange_that_does_not_say_where_it_went(place: str) -> None:
+    (exchange,) = recording.parse(f"@ scheme: https\n> GET / HTTP/1.1\n> {place}\n")
+    flow = mitm.flow_of(exchange)
+    assert flow.request.port == (81 if place.endswith("81") else 443)
+    assert flow.response is None
 
 
 # -- running

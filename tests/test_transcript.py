@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from conformance.transcript import (
     escape_content,
     expected,
     parse,
+    rewritten,
     unescape,
     unescape_content,
     write,
@@ -232,3 +235,26 @@ def test_write_a_stream() -> None:
     (again,) = parse(write(stream))
     assert isinstance(again, Stream)
     assert (again.client.data, again.server.data) == (stream.client.data, stream.server.data)
+
+
+def test_rewritten_touches_only_what_differs() -> None:
+    text = (
+        "# note\n> POST / HTTP/1.1\n> Host:  a\n# why\n> X: 1\n>\n> one\n# in between\n> two\n"
+        "< HTTP/1.1 500 No\n\n> GET / HTTP/1.1\n"
+    )
+    first, second = parse(text)
+    request = replace(
+        first.request,
+        fields=Fields([(b"New", b"0"), (b"Host", b"a"), (b"X", b"2"), (b"Y", b"3")]),
+        body=b"1\n2\n3",
+    )
+    response = replace(first.response, code=b"502", reason=b"Bad", fields=Fields([(b"Z", b"\x00")]))
+    other = replace(second.request, fields=Fields())
+    changes = [(first.request, request), (first.response, response), (second.request, other)]
+    assert rewritten(text, changes) == (
+        "# note\n> POST / HTTP/1.1\n> New: 0\n> Host:  a\n# why\n> X: 2\n> Y: 3\n>\n> 1\n> 2\n> 3\n# in between\n"
+        "< HTTP/1.1 502 Bad\n< Z: \\x00\n\n> GET / HTTP/1.1\n"
+    )
+    assert rewritten(text, [(m, m) for m in (*first.messages, *second.messages)]) == text
+    emptied = rewritten(text, [(first.request, replace(first.request, body=b""))])
+    assert next(parse(emptied)).request.content == b""
