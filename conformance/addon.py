@@ -57,7 +57,8 @@ def option_text(value: Any) -> list[str]:
     if value is None:
         return []
     if isinstance(value, Mapping):
-        return [f"{key}={item}" for key, item in value.items()]
+        pairs = ((key, item if isinstance(item, (tuple, list)) else (item,)) for key, item in value.items())
+        return [f"{key}={item}" for key, items in pairs for item in items]
     if isinstance(value, (tuple, list, frozenset)):
         return [str(item) for item in value]
     return [str(value).lower() if isinstance(value, bool) else str(value)]

@@ -259,6 +259,46 @@ SAME_SESSION: tuple[frozenset[str], ...] = (
 )  # fmt: skip
 """Sets of fields that name the same session where they occur together."""
 
+ANTHROPIC_BETAS: frozenset[str] = frozenset(
+    {
+        # anthropic-sdk-python, types/anthropic_beta_param.py
+        "message-batches-2024-09-24", "prompt-caching-2024-07-31", "computer-use-2024-10-22",
+        "computer-use-2025-01-24", "pdfs-2024-09-25", "token-counting-2024-11-01",
+        "token-efficient-tools-2025-02-19", "output-128k-2025-02-19", "output-300k-2026-03-24",
+        "files-api-2025-04-14", "mcp-client-2025-04-04", "mcp-client-2025-11-20",
+        "dev-full-thinking-2025-05-14", "interleaved-thinking-2025-05-14", "code-execution-2025-05-22",
+        "extended-cache-ttl-2025-04-11", "context-1m-2025-08-07", "context-management-2025-06-27",
+        "model-context-window-exceeded-2025-08-26", "skills-2025-10-02", "fast-mode-2026-02-01",
+        "user-profiles-2026-03-24", "advisor-tool-2026-03-01", "managed-agents-2026-04-01",
+        "dreaming-2026-04-21", "agent-memory-2026-07-22", "mid-conversation-tool-changes-2026-07-01",
+        "max-tokens-3-5-sonnet-2024-07-15", "fine-grained-tool-streaming-2025-05-14",
+        # Claude Code 2.1.197 (recorded here) and 2.1.220 (captures in router-for-me/CLIProxyAPI)
+        "claude-code-20250219", "oauth-2025-04-20", "redact-thinking-2026-02-12",
+        "thinking-token-count-2026-05-13", "prompt-caching-scope-2026-01-05",
+        "mid-conversation-system-2026-04-07", "advanced-tool-use-2025-11-20", "effort-2025-11-24",
+        "server-side-fallback-2026-06-01", "fallback-credit-2026-06-01", "cache-diagnosis-2026-04-07",
+        "afk-mode-2026-01-31",
+        # BerriAI/litellm, anthropic_beta_headers_config.json
+        "code-execution-2025-08-25", "compact-2026-01-12", "compact-2026-09-04", "computer-use-2025-11-24",
+        "dangerous-tool-use-2026-09-03", "mcp-servers-2025-12-04", "mid-conversation-output-config-2026-07-01",
+        "per-turn-control-2026-07-01", "structured-outputs-2025-11-13", "structured-outputs-2025-12-15",
+        "thinking-binding-controls-2026-08-01", "thinking-display-updates-2026-08-18",
+        "token-efficient-tools-2026-03-28", "tool-examples-2025-10-29", "tool-search-tool-2025-10-19",
+        "web-fetch-2025-09-10", "web-search-2025-03-05",
+    }
+)  # fmt: skip
+"""Tokens of Anthropic-Beta that somebody is known to have used. New ones come every few weeks."""
+
+OPENAI_BETAS: frozenset[str] = frozenset(
+    {
+        # openai-python, openai-ruby
+        "assistants=v1", "assistants=v2", "chatkit_beta=v1", "realtime=v1", "responses_multi_agent=v1",
+        # Codex: over HTTP until the end of 2025, over WebSocket since February 2026
+        "responses=experimental", "responses_websockets=2026-02-04", "responses_websockets=2026-02-06",
+    }
+)  # fmt: skip
+"""Tokens of OpenAI-Beta, likewise."""
+
 INTERNAL_ROUTING: frozenset[str] = frozenset(
     {
         "x-smg-target-worker",  # Shepherd Model Gateway: the worker's index

@@ -447,6 +447,39 @@ class Session(Table):
     )
 
 
+class Betas(Table):
+    """Topic betas: the beta tokens that this upstream takes."""
+
+    judged: tuple[Literal["anthropic-beta", "openai-beta"], ...] = Field(
+        default=(),
+        description="Headers whose tokens shall be on the built-in list of known ones, or in `known`.",
+    )
+    known: tuple[str, ...] = Field(
+        default=(), description="Tokens that are known too; `*` at the end stands for anything."
+    )
+    unsupported: tuple[str, ...] = Field(
+        default=(), description="Tokens for which the upstream refuses the request; `*` as above."
+    )
+    retired: tuple[str, ...] = Field(
+        default=(), description="Tokens that the upstream took once and refuses now; `*` as above."
+    )
+    rename: dict[str, str] = Field(
+        default={}, description="Tokens that have another name at this upstream: theirs by the usual one."
+    )
+    refused_on_token_count: tuple[str, ...] = Field(
+        default=(),
+        description="Tokens that the upstream refuses where it counts tokens only; `*` as above.",
+    )
+    websocket: str | None = Field(
+        default=None, description="Token that a WebSocket handshake of the Responses API needs."
+    )
+    features: dict[str, tuple[str, ...]] = Field(
+        default={},
+        description="What in a request's JSON needs a token -> tokens of which one is enough. `NAME` is a "
+        "member; `NAME:VALUE` a member with that value, or a list with an entry of that type.",
+    )
+
+
 class Suite(Table):
     """Addon suite: which addons run, and beside what."""
 
@@ -482,6 +515,7 @@ class Policy(Table):
     )
     map_status: MapStatus = Field(default=MapStatus(), description="An upstream's errors as this hop's.")
     tame_retries: TameRetries = Field(default=TameRetries(), description="Whether and when to retry.")
+    betas: Betas = Field(default=Betas(), description="Beta tokens.")
     suite: Suite = Field(default=Suite(), description="The addons as a whole.")
 
 

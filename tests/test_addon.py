@@ -22,9 +22,9 @@ def test_listing_does_not_import_mitmproxy() -> None:
 
 
 def test_option_text() -> None:
-    values = [None, 3, True, "x", ("a", "b"), {"a": 1, "b": 2}]
+    values = [None, 3, True, "x", ("a", "b"), {"a": 1, "b": 2}, {"a": ("x", "y=1"), "b": ()}]
     assert [addon.option_text(value) for value in values] == [
-        [], ["3"], ["true"], ["x"], ["a", "b"], ["a=1", "b=2"],
+        [], ["3"], ["true"], ["x"], ["a", "b"], ["a=1", "b=2"], ["a=x", "a=y=1"],
     ]  # fmt: skip
 
 
