@@ -67,7 +67,12 @@ def once[T](message: Message, name: str, make: Callable[[Message], T]) -> T:
 
 def codings(message: Message) -> list[bytes]:
     """The content codings applied, in order, lower-case, without identity (RFC 9110 §8.4)."""
-    return [c for c in (v.lower() for v in message.fields.values("content-encoding")) if c != b"identity"]
+    listed = (value.lower() for value in message.fields.values("content-encoding"))
+    # "A recipient SHOULD consider "x-gzip" to be equivalent to "gzip"" (RFC 9110 §8.4.1.3); so with compress.
+    return [_SYNONYMS.get(coding, coding) for coding in listed if coding != b"identity"]
+
+
+_SYNONYMS = {b"x-gzip": b"gzip", b"x-compress": b"compress"}
 
 
 def media_type(message: Message) -> bytes | None:
@@ -256,7 +261,6 @@ def _reason(problem: Exception) -> str:
 
 DECODERS: Mapping[bytes, Callable[[bytes, bool], bytes | None]] = {
     b"gzip": _gunzip,
-    b"x-gzip": _gunzip,
     b"deflate": _undeflate,
     b"br": _unbrotli,
     b"zstd": _unzstd,

@@ -645,7 +645,7 @@ def unrequested_content_encoding(exchange: Exchange) -> Hits:
         name.removeprefix(b"x-"): weight for name, weight in _weighted(exchange.request, "accept-encoding")
     }
     for coding in c.codings(response):
-        if accepted.get(coding.removeprefix(b"x-"), accepted.get(b"*", 0.0)) <= 0:
+        if accepted.get(coding, accepted.get(b"*", 0.0)) <= 0:
             line = response.fields.lines("content-encoding")[0]
             asked = b", ".join(line.value for line in exchange.request.fields.lines("accept-encoding"))
             yield (
@@ -703,7 +703,7 @@ def content_encoding_applied_twice(message: Message) -> Hits:
         < Content-Encoding: gzip
         < Content-Length: 45
     """
-    listed = [coding.removeprefix(b"x-") for coding in c.codings(message)]
+    listed = c.codings(message)
     for coding in sorted({coding for coding in listed if listed.count(coding) > 1}):
         line = message.fields.lines("content-encoding")[-1]
         yield line, f"Content-Encoding names {quoted(coding)} {listed.count(coding)} times"

@@ -1,0 +1,234 @@
+"""What a status needs and does not need; whose interim response it is; redirects that are none of ours."""
+
+import pytest
+
+from conformance import recording
+from conformance.lint import Linter, Settings
+from conformance.message import Exchange, Fields, Refusal, Request, Response
+from conformance.policy import load as settings
+from conformance.policy import profiles
+from conformance.rule import load
+
+TOPIC = {name: rule for name, rule in load().items() if rule.topic == "status"}
+
+
+def lint(text: str) -> list[str]:
+    linter = Linter(TOPIC, None, Settings(), "example")
+    for item in recording.parse(text):
+        linter.take(item)
+    assert not linter.failures
+    return [finding.rule for finding in linter.findings]
+
+
+def exchange(start: str, request: list[str], status: str, response: list[str], facts: str = "") -> str:
+    lines = [f"> {start} HTTP/1.1", "> Host: api.example", *(f"> {line}" for line in request)]
+    lines += [f"< HTTP/1.1 {status}", *(f"< {line}".rstrip() for line in response)]
+    return facts + "\n".join(lines)
+
+
+JSON_POST = ["Content-Type: application/json"]
+
+
+# ---- interim responses
+
+
+def test_an_interim_response_that_the_recorder_took_for_final_is_nobodys_fault() -> None:
+    found = exchange("GET /", [], "103 Early Hints", ["Content-Length: 0"])
+    assert lint(found) == ["interim-response-as-final"]
+    (item,) = recording.parse(found)
+    assert isinstance(item, Exchange)
+    blamed = Refusal("as mitmproxy does", None, "response", "recorder", "mitmproxy")
+    linter = Linter(TOPIC, None, Settings(), "example")
+    linter.take(
+        Exchange(request=item.request, interim=item.interim, refusals=(blamed,), recorder="mitmproxy")
+    )
+    assert linter.findings == []
+
+
+@pytest.mark.parametrize(
+    ("status", "lines", "facts"),
+    [
+        ("100 Continue", [], ""),
+        ("103 Early Hints", ["Link: </a>"], ""),
+        ("103 Early Hints", ["Connection: keep-alive"], ""),
+        # the recorder knows why nothing follows
+        ("103 Early Hints", ["Content-Length: 0"], "@ error: server closed connection\n"),
+    ],
+)
+def test_an_interim_response_with_nothing_behind_it_proves_nothing(status, lines, facts) -> None:
+    assert lint(exchange("GET /", [], status, lines, facts)) == []
+
+
+# ---- 101
+
+
+@pytest.mark.parametrize(
+    ("asked", "switched", "expected"),
+    [
+        (["Upgrade: h2c"], "h2c", []),
+        (["Upgrade: foo/1, bar/2"], "BAR/2", []),
+        (["Upgrade: foo"], "foo/1", []),
+        (["Upgrade: foo/1"], "foo/2", ["unrequested-101"]),
+        (["Upgrade: h2c"], "websocket", ["unrequested-101"]),
+        ([], "websocket", ["unrequested-101"]),
+        # a WebSocket handshake has rules of its own
+        (["Upgrade: websocket"], "h2c", []),
+    ],
+)
+def test_what_may_be_switched_to(asked: list[str], switched: str, expected: list[str]) -> None:
+    assert lint(exchange("GET /", asked, "101 Switching Protocols", [f"Upgrade: {switched}"])) == expected
+
+
+def test_a_101_that_does_not_say_what_it_switches_to_is_one_finding() -> None:
+    assert lint(exchange("GET /", [], "101 Switching Protocols", [])) == ["101-without-upgrade"]
+
+
+def test_a_har_may_have_lost_what_was_offered() -> None:
+    rebuilt = Exchange(
+        request=Request(method=b"GET", target=b"/", fields=Fields(), verbatim=False),
+        response=Response(code=b"101", fields=Fields([(b"Upgrade", b"websocket")]), verbatim=False),
+        recorder="har",
+    )
+    linter = Linter(TOPIC, None, Settings(), "example")
+    linter.take(rebuilt)
+    assert linter.findings == []
+
+
+# ---- 200
+
+
+@pytest.mark.parametrize(
+    ("start", "status", "lines", "expected"),
+    [
+        ("POST /v1/messages", "200 OK", ["Content-Length: 0", ""], True),
+        (
+            "POST /v1/messages",
+            "200 OK",
+            ["Content-Type: text/event-stream", "Transfer-Encoding: chunked", ""],
+            True,
+        ),
+        ("GET /v1/models", "200 OK", ["Content-Length: 0", ""], True),
+        ("POST /anything", "201 Created", ["Content-Type: application/json", "Content-Length: 0", ""], True),
+        ("POST /v1/messages", "200 OK", ["Content-Length: 0"], False),  # not recorded
+        ("POST /v1/messages", "200 OK", ["Content-Length: 9", ""], False),  # cut: framing's business
+        ("POST /v1/messages", "204 No Content", [""], False),
+        ("POST /mcp", "202 Accepted", ["Content-Type: application/json", "Content-Length: 0", ""], False),
+        ("POST /v1/messages", "500 Oops", ["Content-Length: 0", ""], False),
+        ("HEAD /v1/models", "200 OK", ["Content-Type: application/json", ""], False),
+        ("OPTIONS /v1/messages", "200 OK", ["Content-Length: 0", ""], False),
+        ("DELETE /v1/models/m", "200 OK", ["Content-Type: application/json", "Content-Length: 0", ""], False),
+        ("GET /health", "200 OK", ["Content-Length: 0", ""], False),
+        ("GET /events", "200 OK", ["Content-Type: text/event-stream", ""], False),
+    ],
+)
+def test_empty_answers(start: str, status: str, lines: list[str], expected: bool) -> None:
+    assert lint(exchange(start, [], status, lines)) == ["200-without-content"] * expected
+
+
+def test_an_answer_that_the_recorder_lost_is_not_empty() -> None:
+    text = exchange("POST /v1/messages", [], "200 OK", [""], "@ error: Client disconnected.\n")
+    assert lint(text) == []
+
+
+# ---- redirects
+
+
+@pytest.mark.parametrize("status", [300, 304, 305, 306])
+def test_statuses_that_lead_nowhere_by_themselves(status: int) -> None:
+    assert lint(exchange("GET /", [], f"{status} x", [])) == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_statuses_that_need_a_place(status: int) -> None:
+    assert lint(exchange("POST /v1/messages", JSON_POST, f"{status} x", [])) == ["redirect-without-location"]
+
+
+@pytest.mark.parametrize(
+    ("start", "lines", "status", "location", "expected"),
+    [
+        ("GET /a", [], 301, "/a", True),
+        ("GET /a?x=1", [], 302, "?x=1", True),
+        ("GET /a", [], 307, "http://API.example:80/a#top", True),
+        ("GET /", [], 307, "http://api.example", True),
+        ("POST /a", [], 307, "/a", True),
+        ("GET /a", ["X-Forwarded-Proto: https"], 301, "https://api.example/a", True),
+        ("GET /a", [], 301, "/a/", False),
+        ("GET /a?x=1", [], 301, "/a", False),
+        ("GET /a", [], 301, "https://api.example/a", False),
+        ("GET /a", [], 301, "http://other.example/a", False),
+        ("GET /a", ["X-Forwarded-Proto: https"], 301, "http://api.example/a", False),
+        ("POST /a", [], 303, "/a", False),  # read the result here
+        ("POST /a", [], 302, "/a", False),
+        ("GET /a", [], 301, "", False),
+        ("GET /a", [], 301, "http://[::1/a", False),
+        ("GET /a", [], 301, "http://api.example:99999/a", False),
+        ("OPTIONS *", [], 308, "*", False),
+    ],
+)
+def test_redirects_to_what_was_requested(start, lines, status, location, expected) -> None:
+    text = exchange(start, lines, f"{status} x", [f"Location: {location}"])
+    assert lint(text) == ["redirect-to-self"] * expected
+
+
+def test_a_redirect_that_sets_a_cookie_leads_to_another_answer() -> None:
+    assert lint(exchange("GET /a", [], "302 Found", ["Location: /a", "Set-Cookie: seen=1"])) == []
+
+
+@pytest.mark.parametrize(
+    ("start", "lines", "status", "expected"),
+    [
+        ("POST /v1/messages", JSON_POST, 301, True),
+        ("POST /v1/messages", [], 303, True),
+        ("POST /jobs", JSON_POST, 302, True),
+        ("POST /jobs", JSON_POST, 303, False),
+        ("POST /login", ["Content-Type: application/x-www-form-urlencoded"], 302, False),
+        ("POST /jobs", [], 302, False),
+        ("POST /v1/messages", JSON_POST, 307, False),
+        ("GET /v1/models", [], 301, False),
+    ],
+)
+def test_posts_that_become_gets(start, lines, status, expected) -> None:
+    text = exchange(start, lines, f"{status} x", ["Location: /elsewhere"])
+    assert lint(text) == ["redirect-turns-post-into-get"] * expected
+
+
+# ---- what an error needs
+
+
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [
+        ("401 Unauthorized", "WWW-Authenticate: Bearer"),
+        ("407 Proxy Authentication Required", "Proxy-Authenticate: Basic realm=a"),
+        ("405 Method Not Allowed", "Allow:"),  # nothing is allowed, which is an answer
+        ("405 Method Not Allowed", "Allow: POST, get"),  # methods have a case
+        ("405 Method Not Allowed", "Allow: GETS"),
+        ("426 Upgrade Required", "Upgrade: websocket"),
+        ("403 Forbidden", "Server: a"),
+    ],
+)
+def test_errors_that_are_complete(status: str, line: str) -> None:
+    assert lint(exchange("GET /", [], status, [line])) == []
+
+
+def test_http2_has_no_upgrade() -> None:
+    text = exchange("GET /", [], "426 Upgrade Required", []).replace("HTTP/1.1", "HTTP/2.0")
+    assert lint(text) == []
+
+
+@pytest.mark.parametrize("code", [b"301", b"401", b"405", b"407", b"426"])
+def test_a_har_without_fields_proves_nothing(code: bytes) -> None:
+    rebuilt = Exchange(
+        request=Request(method=b"GET", target=b"/", fields=Fields()),
+        response=Response(code=code, fields=Fields(), verbatim=False),
+        recorder="har",
+    )
+    linter = Linter(TOPIC, None, Settings(), "example")
+    linter.take(rebuilt)
+    assert linter.findings == []
+
+
+@pytest.mark.parametrize("profile", sorted(set(profiles()) - {"generic"}))
+def test_llm_apis_are_not_asked_for_challenges(profile: str) -> None:
+    severity = settings(isolated=True, profile=profile).settings.lint.severity
+    assert severity["401-without-www-authenticate"] == severity["405-without-allow"] == "warning"
