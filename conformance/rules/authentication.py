@@ -47,19 +47,20 @@ _ALONE = frozenset({b"negotiate", b"ntlm"})
 # a scheme at the beginning of what should be the token (match)
 _SECOND_SCHEME = re.compile(rb"(?i)(?:bearer|basic|token|apikey)(?:[\s:=]|\Z)")
 _QUOTES = (b'"', b"'", b"`")
-_BEARER = re.compile(rb"(?i)bearer(?: +|\Z)")
+_BEFORE_KEY = re.compile(rb"(?i)(?:bearer|basic|token) +|bearer\Z")
 _NO_TOKEN_CHAR = re.compile(rb"[^A-Za-z0-9\-._~+/]")
 
 # What recorders and people write over a credential, and what `secret.digested` writes.
 _MASKED = re.compile(
     rb"(?i)\*+|[<\[({]*(?:redacted|masked|filtered|hidden|removed|scrubbed|sanitized)[>\])}]*|sha256-[0-9a-f]{12}"
 )
-# What programs write for a key they have not got, and what manuals print in a key's place. All short.
+# What programs write for a key they have not got, and what manuals print in a key's place. All short, and
+# without digits, because they are shown: whoever kept the manual's brackets around a real key keeps it secret.
 _PLACEHOLDER = re.compile(
     rb"""(?ix)
     none | null | undefined | nan | nil | false | <nil> | \(null\) | \[object\ [a-z]+\]
-    | <[^<>]*>                                                     # <API_KEY>, <your key>
-    | (?:[a-z]+[-_ ]){0,3} your [-_ ]? [\w -]* (?:key|token|secret|credential) [\w -]*
+    | <[a-z_\ \-]*>                                                # <API_KEY>, <your key>
+    | (?:[a-z]+[-_ ]){0,3} your (?:[-_ ][a-z_ \-]*)? (?:key|token|secret|credential)s? (?:[-_ ][a-z]+){0,3}
     | api[-_ ]?key | (?-i:[A-Z][A-Z0-9_]*_API_KEY)                 # the name of the variable
     """
 )
@@ -234,7 +235,7 @@ def _api_key(line: FieldLine) -> _Judged:
     if _is_elsewhere(value):
         return _Judged(line)
     # LiteLLM takes its key with or without the scheme.
-    scheme = _BEARER.match(value)
+    scheme = _BEFORE_KEY.match(value)
     key = value[scheme.end() :] if scheme else value
     said = f"{line.shown_name} {shown(line.name, value)}"
     if not key:
@@ -259,6 +260,8 @@ def _is_odd_word(token: bytes) -> bool:
     """Whether what looks like a token is a word that stands for none, or a template."""
     if len(token) > _LONGEST_PLACEHOLDER:
         return False
+    if token.lower() == b"bearer":
+        return True
     return bool(_PLACEHOLDER.fullmatch(token) or _WHOLE_TEMPLATE.fullmatch(token))
 
 
@@ -268,7 +271,7 @@ def _nothing(line: FieldLine, credential: bytes, placeholder: str) -> _Judged | 
     if len(credential) <= _LONGEST_PLACEHOLDER and _PLACEHOLDER.fullmatch(credential):
         # Shown as it is: these words are known, and what a reader has to see.
         return _Judged(
-            line, placeholder, f"{line.shown_name} {quoted(line.value)} holds no key but a word for one"
+            line, placeholder, f"{line.shown_name} {quoted(line.value)} holds a placeholder instead of a key"
         )
     if _TEMPLATE.search(credential) or _WHOLE_TEMPLATE.fullmatch(credential):
         said = f"{line.shown_name} {shown(line.name, line.value)}"
