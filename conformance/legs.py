@@ -57,9 +57,13 @@ def of_journal(exchange: Exchange) -> Legs | None:
     received = exchange.received
     if received is None:
         return None
+    refused = {
+        part: tuple(r for r in exchange.refusals if r.part == part) for part in ("request", "response")
+    }
+    # What was refused was refused on the side it came in at.
     return Legs(
-        client=replace(exchange, request=received.request, received=None),
-        server=replace(exchange, response=received.response, received=None),
+        client=replace(exchange, request=received.request, received=None, refusals=refused["request"]),
+        server=replace(exchange, response=received.response, received=None, refusals=refused["response"]),
         hop=JOURNAL_HOP,
         edits=exchange.edits,
     )
