@@ -71,9 +71,8 @@ def strip(message: Message, policy: Policy, *, to_provider: bool = False) -> Ite
             yield _drop(at, line, "it belongs to one connection (RFC 9110 §7.6.1)")
         elif name in options and name not in STAY:
             yield _drop(at, line, "Connection names it (RFC 9110 §7.6.1)")
-        elif isinstance(message, Request):
-            if (reason := _of_request(message, name, policy, to_provider)) is not None:
-                yield _drop(at, line, reason)
+        elif isinstance(message, Request) and (no := _of_request(message, name, policy, to_provider)):
+            yield _drop(at, line, no)
 
 
 def _drop(at: int, line: FieldLine, why: str) -> mitm.Change:

@@ -17,6 +17,13 @@ from conformance.policy import slice_model
 _PLACES = (Path(__file__).parent.parent / "addons", Path(__file__).parent / "addons")
 
 
+# Tables that an addon shares with rules, or with another addon; of all others the name is the addon's own.
+_TABLES = {
+    "allow-response-headers": ("response_headers", "routing"),
+    "strip-hop-headers": ("strip_hop_headers", "routing"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Addon:
     """One script in ``addons/``."""
@@ -33,9 +40,9 @@ class Addon:
         return self.doc.partition("\n")[0]
 
     @property
-    def slice(self) -> str:
-        """The attribute of ``Policy`` with its settings; what its options of mitmproxy begin with."""
-        return self.name.replace("-", "_")
+    def slices(self) -> tuple[str, ...]:
+        """The attributes of ``Policy`` with its settings; what its options of mitmproxy begin with."""
+        return _TABLES.get(self.name, (self.name.replace("-", "_"),))
 
 
 def addons() -> dict[str, Addon]:
@@ -91,12 +98,14 @@ def readme() -> str:
 
 
 def _options(found: Addon) -> list[str]:
-    table = slice_model(found.slice)
-    if table is None:
-        return []
-    lines = ["", f"| `[policy.{found.name}]` | `--set` | default | |", "|---|---|---|---|"]
-    for name, setting in table.model_fields.items():
-        default = ", ".join(f"`{text}`" for text in option_text(setting.default)) or "none"
-        cells = (f"`{setting.alias or name}`", f"`{found.slice}_{name}`", default, setting.description or "")
-        lines.append(f"| {' | '.join(cells)} |")
+    lines = []
+    for part in found.slices:
+        table = slice_model(part)
+        if table is None:
+            continue
+        lines += ["", f"| `[policy.{part.replace('_', '-')}]` | `--set` | default | |", "|---|---|---|---|"]
+        for name, setting in table.model_fields.items():
+            default = ", ".join(f"`{text}`" for text in option_text(setting.default)) or "none"
+            cells = (f"`{setting.alias or name}`", f"`{part}_{name}`", default, setting.description or "")
+            lines.append(f"| {' | '.join(cells)} |")
     return lines

@@ -1,0 +1,105 @@
+"""Let clients see the response headers that are meant for them, and no others.
+
+A gateway that copies its provider's response copies its cookies, CORS headers and security policy too: two
+lines of Access-Control-Allow-Origin stop browsers and litellm, cookies end in jars that users share, internal
+hosts and costs become visible. A list of what to take out misses what nobody thought of, so with `allow` this
+addon passes what is named and drops the rest. The table is `[policy.response-headers]`, which the linter reads
+too; profiles fill it.
+
+- Where `allow` names nothing, `from-providers` is dropped from responses of `[policy.routing]`'s `providers`,
+  and `internal` from all.
+- `internal` is dropped although a name with a * in `allow` covers it, unless `allow` names it in full.
+- What frames and describes the content always passes, so an event stream keeps its Content-Type; and what a
+  status code cannot do without: Retry-After, WWW-Authenticate, Allow, Location, Upgrade, the caching headers.
+- Credentials (Authorization, API keys) that come back in a response are always dropped.
+
+It withholds secrets, so where it fails the response is answered with 502. mitmproxy's own error pages pass by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from fnmatch import fnmatchcase
+
+from mitmproxy import ctx, http
+from mitmproxy.addonmanager import Loader
+
+from conformance import mitm
+from conformance.known import API_KEYS, HOP_BY_HOP, named
+from conformance.message import Fields, Response
+from conformance.policy import ResponseHeaders as Policy
+from conformance.policy import Routing
+
+CREDENTIALS = API_KEYS | {"authorization"}
+
+# Hop-by-hop headers are strip-hop-headers' to judge: a 101 needs its Connection.
+ALWAYS = HOP_BY_HOP | {
+    # RFC 9110 §8, §14.4: what the content is
+    "content-type", "content-length", "content-encoding", "content-language", "content-location",
+    "content-range", "content-disposition", "content-digest", "repr-digest",
+    # RFC 9110 §15: without them a status says nothing; §10.2.3 above all
+    "date", "retry-after", "retry-after-ms", "x-should-retry", "www-authenticate", "allow", "location",
+    "accept-ranges", "accept-post", "accept-patch", "x-upstream-status",
+    # RFC 9110 §8.8, RFC 9111: caches, and 304, which repeats them
+    "cache-control", "etag", "expires", "last-modified", "vary", "age",
+    # RFC 6455 §4.2.2
+    "sec-websocket-accept", "sec-websocket-version", "sec-websocket-protocol", "sec-websocket-extensions",
+}  # fmt: skip
+"""What passes whatever the policy says."""
+
+
+def withheld(response: Response, policy: Policy, *, from_provider: bool = False) -> Iterator[mitm.Change]:
+    """The lines to drop."""
+    allow, internal = named(policy.allow), named(policy.internal)
+    of_provider = named(policy.from_providers if from_provider else ())
+    for at, line in enumerate(response.fields):
+        name = line.key
+        if name in CREDENTIALS:
+            why = "a credential has no business in a response"
+        elif name in ALWAYS or name in policy.allow:
+            continue
+        elif internal.fullmatch(name):
+            why = "it shows what is behind the gateway (internal)"
+        elif allow.fullmatch(name):
+            continue
+        elif policy.allow:
+            why = "it is not on the list (allow)"
+        elif of_provider.fullmatch(name):
+            why = "it is the provider's and would count for this host (from-providers)"
+        else:
+            continue
+        yield mitm.Change("drop", at, None, f"{line.shown_name} dropped: {why}")
+
+
+class AllowResponseHeaders:
+    """The wiring."""
+
+    name = "allow-response-headers"
+
+    def __init__(self) -> None:
+        self.policy = Policy()
+        self.routing = Routing()
+
+    def load(self, loader: Loader) -> None:
+        mitm.add_options(loader, Policy, "response_headers")
+        mitm.add_options(loader, Routing, "routing")
+
+    def configure(self, updated: Set[str]) -> None:
+        self.policy = mitm.read_options(ctx.options, Policy, "response_headers")
+        self.routing = mitm.read_options(ctx.options, Routing, "routing")
+
+    def running(self) -> None:
+        mitm.refuse_unknown_options("response_headers")
+        mitm.refuse_unknown_options("routing")
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        host = flow.request.host.lower()
+        from_provider = any(fnmatchcase(host, pattern) for pattern in self.routing.providers)
+
+        def compute(fields: Fields) -> Iterator[mitm.Change]:
+            return withheld(mitm.response_head(flow, fields), self.policy, from_provider=from_provider)
+
+        mitm.rewrite(flow, "response", self.name, compute, fail_closed=True)
+
+
+addons = [AllowResponseHeaders()]
