@@ -33,6 +33,7 @@ from conformance.known import (
     INTERNAL_ROUTING,
     PROVIDERS,
     REPEATABLE,
+    REQUEST_IDS,
 )
 from conformance.rule import Severity
 
@@ -480,6 +481,24 @@ class Betas(Table):
     )
 
 
+class Api(Table):
+    """Topic api: what the upstream's API asks for."""
+
+    version_hosts: tuple[str, ...] = Field(
+        default=("api.anthropic.com",),
+        description="Globs of upstream hosts that require the headers of `version-headers`.",
+    )
+    version_headers: dict[str, tuple[FieldName, ...]] = Field(
+        default={"anthropic": ("anthropic-version",)},
+        description="Headers that name the API's version, by the API whose operations need them.",
+    )
+    request_ids: tuple[FieldName, ...] = Field(
+        default=(*sorted(REQUEST_IDS), "apim-request-id", "x-litellm-call-id", "x-oai-request-id"),
+        description="Headers of which a response has at least one, so that logs can be searched for it. "
+        "Empty: none is due.",
+    )
+
+
 class Suite(Table):
     """Addon suite: which addons run, and beside what."""
 
@@ -516,6 +535,7 @@ class Policy(Table):
     map_status: MapStatus = Field(default=MapStatus(), description="An upstream's errors as this hop's.")
     tame_retries: TameRetries = Field(default=TameRetries(), description="Whether and when to retry.")
     betas: Betas = Field(default=Betas(), description="Beta tokens.")
+    api: Api = Field(default=Api(), description="What the upstream's API asks for.")
     suite: Suite = Field(default=Suite(), description="The addons as a whole.")
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from conformance.known import API_KEYS, HOP_BY_HOP, JOINED, REPEATABLE, REQUEST_IDS, SINGLETONS
+from conformance.known import API_KEYS, API_VERSIONS, HOP_BY_HOP, JOINED, REPEATABLE, REQUEST_IDS, SINGLETONS
 from conformance.message import FieldLine, Message, Request, Response
 from conformance.rule import ERROR, WARNING, Hits, rule
 from conformance.secret import is_secret_field, mask_text, quoted, shown
@@ -36,7 +36,8 @@ OWN_RULE_ON_RESPONSES = frozenset(
 _OTHER_ON_REQUESTS = SINGLETONS - OWN_RULE_ON_BOTH - OWN_RULE_ON_REQUESTS
 _OTHER_ON_RESPONSES = SINGLETONS - OWN_RULE_ON_BOTH - OWN_RULE_ON_RESPONSES
 _CORS_SINGLE = ("access-control-allow-credentials", "access-control-max-age")
-_KNOWN = SINGLETONS | REPEATABLE | API_KEYS | HOP_BY_HOP
+# API_VERSIONS have a rule in topic api.
+_KNOWN = SINGLETONS | REPEATABLE | API_KEYS | API_VERSIONS | HOP_BY_HOP
 
 
 def _repeats(message: Message, name: str) -> Hits:

@@ -118,7 +118,7 @@ def test_ordinary_repeats_are_silent(message: Message) -> None:
         ([("X-Tenant", "a"), ("x-tenant", "a")], "case-variant-duplicate-header"),
         ([("X-Tenant", "a"), ("X-Tenant", "b")], "conflicting-unknown-header"),
         (
-            [("anthropic-version", "2023-06-01"), ("anthropic-version", "2023-01-01")],
+            [("x-tenant-version", "2023-06-01"), ("x-tenant-version", "2023-01-01")],
             "conflicting-unknown-header",
         ),
         (
