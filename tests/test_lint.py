@@ -159,7 +159,10 @@ def test_what_a_clean_report_could_decide() -> None:
 
 def test_a_refusal_is_a_finding_of_the_rule_it_stands_for() -> None:
     said = "peer closed connection without sending complete message body (received 295 bytes, expected 319)"
-    outcome = run(f"@ error: HTTP/1 protocol error: {said}\n> GET / HTTP/1.1\n> Host: a\n< HTTP/1.1 200 OK\n< Content-Length: 319")
+    outcome = run(
+        f"@ error: HTTP/1 protocol error: {said}\n> GET / HTTP/1.1\n> Host: a\n"
+        "< HTTP/1.1 200 OK\n< Date: Fri, 20 Nov 2026 03:14:15 GMT\n< Content-Length: 319"
+    )
     (finding,) = outcome.findings
     assert (finding.rule, finding.evidence, finding.origin) == (
         "body-shorter-than-content-length",
