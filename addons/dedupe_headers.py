@@ -30,7 +30,7 @@ from mitmproxy import ctx, http
 from mitmproxy.addonmanager import Loader
 
 from conformance import mitm
-from conformance.known import API_KEYS, REPEATABLE, REQUEST_IDS, SINGLETONS
+from conformance.known import API_KEYS, REPEATABLE, REQUEST_IDS, SESSION_HEADERS, SINGLETONS
 from conformance.message import FieldLine, Fields
 from conformance.policy import DedupeHeaders as Policy
 from conformance.secret import shown
@@ -39,6 +39,7 @@ ONCE = (
     SINGLETONS
     | REQUEST_IDS
     | API_KEYS
+    | SESSION_HEADERS  # routers read the first line, other hops the last, and a joined value is none at all
     | {
         # One value each; browsers join the lines and then know none of the values (Fetch §3.6, HTML §7.1).
         "x-content-type-options",

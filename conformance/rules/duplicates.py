@@ -16,7 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from conformance.known import API_KEYS, API_VERSIONS, HOP_BY_HOP, JOINED, REPEATABLE, REQUEST_IDS, SINGLETONS
+from conformance.known import (
+    API_KEYS,
+    API_VERSIONS,
+    HOP_BY_HOP,
+    JOINED,
+    REPEATABLE,
+    REQUEST_IDS,
+    SESSION_HEADERS,
+    SINGLETONS,
+)
 from conformance.message import FieldLine, Message, Request, Response
 from conformance.rule import ERROR, WARNING, Hits, rule
 from conformance.secret import is_secret_field, mask_text, quoted, shown
@@ -641,7 +650,7 @@ def conflicting_unknown_header(message: Message) -> Hits:
         < X-Cache: HIT
     """
     for name, lines in _repeated(message):
-        if name in _KNOWN or name in REQUEST_IDS or _in_two_cases(lines):
+        if name in _KNOWN or name in REQUEST_IDS or _in_two_cases(lines) or _is_sessions(name, message):
             continue
         if _differ(lines) and not any(b"," in line.value for line in lines):
             yield from ((line, _repeat(line, lines[0])) for line in lines[1:] if line.value != lines[0].value)
@@ -725,12 +734,19 @@ def case_variant_duplicate_header(message: Message) -> Hits:
         > via: 1.1 b.example
     """
     for name, lines in _repeated(message):
-        if name in _KNOWN or not _in_two_cases(lines) or (name in REQUEST_IDS and _differ(lines)):
+        if name in _KNOWN or not _in_two_cases(lines) or _is_sessions(name, message):
+            continue
+        if name in REQUEST_IDS and _differ(lines):
             continue
         first = lines[0]
         for line in lines[1:]:
             if line.name != first.name:
                 yield line, f"{_repeat(line, first)} of {quoted(mask_text(first.name)).strip("'")}"
+
+
+def _is_sessions(name: str, message: Message) -> bool:
+    """Whether duplicate-session-header is the rule for it."""
+    return name in SESSION_HEADERS and isinstance(message, Request)
 
 
 def _in_two_cases(lines: tuple[FieldLine, ...]) -> bool:

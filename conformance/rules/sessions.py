@@ -185,6 +185,7 @@ def session_id_changes_within_conversation(turn: Turn) -> Hits:
         > {"model":"qwen","messages":[{"role":"user","content":"List the files."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-request-id: req_0001
         < Content-Length: 288
 
         > POST /v1/chat/completions HTTP/1.1
@@ -197,6 +198,7 @@ def session_id_changes_within_conversation(turn: Turn) -> Hits:
         > "content":"a.py"},{"role":"user","content":"Read it."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:16 GMT
+        < x-request-id: req_0002
         < Content-Length: 288
 
         > POST /v1/chat/completions HTTP/1.1
@@ -210,6 +212,7 @@ def session_id_changes_within_conversation(turn: Turn) -> Hits:
         > "content":"It is empty."},{"role":"user","content":"Delete it."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:17 GMT
+        < x-request-id: req_0003
         < Content-Length: 288
 
     Good::
@@ -223,6 +226,7 @@ def session_id_changes_within_conversation(turn: Turn) -> Hits:
         > {"model":"qwen","messages":[{"role":"user","content":"List the files."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-request-id: req_0004
         < Content-Length: 288
 
         > POST /v1/chat/completions HTTP/1.1
@@ -235,6 +239,7 @@ def session_id_changes_within_conversation(turn: Turn) -> Hits:
         > "content":"a.py"},{"role":"user","content":"Read it."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:16 GMT
+        < x-request-id: req_0005
         < Content-Length: 288
     """
     now = turn.digest
@@ -298,6 +303,7 @@ def session_id_shared_across_conversations(turn: Turn) -> Hits:
         > "content":"Fix the build."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-request-id: req_0006
         < Content-Length: 288
 
         > POST /v1/chat/completions HTTP/1.1
@@ -311,6 +317,7 @@ def session_id_shared_across_conversations(turn: Turn) -> Hits:
         > "content":"Test it."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:16 GMT
+        < x-request-id: req_0007
         < Content-Length: 288
 
         > POST /v1/chat/completions HTTP/1.1
@@ -323,6 +330,7 @@ def session_id_shared_across_conversations(turn: Turn) -> Hits:
         > "content":"Write a poem."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:17 GMT
+        < x-request-id: req_0008
         < Content-Length: 288
 
         > POST /v1/chat/completions HTTP/1.1
@@ -336,6 +344,7 @@ def session_id_shared_across_conversations(turn: Turn) -> Hits:
         > "content":"Longer."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:18 GMT
+        < x-request-id: req_0009
         < Content-Length: 288
 
     Good::
@@ -350,6 +359,7 @@ def session_id_shared_across_conversations(turn: Turn) -> Hits:
         > "content":"Fix the build."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-request-id: req_0010
         < Content-Length: 288
 
         > POST /v1/chat/completions HTTP/1.1
@@ -362,6 +372,7 @@ def session_id_shared_across_conversations(turn: Turn) -> Hits:
         > "content":"Write a poem."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:17 GMT
+        < x-request-id: req_0011
         < Content-Length: 288
     """
     now = turn.digest
@@ -412,6 +423,7 @@ def session_id_changes_per_request(turn: Turn) -> Hits:
         > {"model":"qwen","messages":[{"role":"user","content":"List the files."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-request-id: req_0012
         < Content-Length: 288
 
         > POST /v1/chat/completions HTTP/1.1
@@ -424,6 +436,7 @@ def session_id_changes_per_request(turn: Turn) -> Hits:
         > "content":"a.py"},{"role":"user","content":"Read it."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:16 GMT
+        < x-request-id: req_0013
         < Content-Length: 288
 
         > POST /v1/chat/completions HTTP/1.1
@@ -437,6 +450,7 @@ def session_id_changes_per_request(turn: Turn) -> Hits:
         > "content":"It is empty."},{"role":"user","content":"Delete it."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:17 GMT
+        < x-request-id: req_0014
         < Content-Length: 288
 
     Good::
@@ -450,6 +464,7 @@ def session_id_changes_per_request(turn: Turn) -> Hits:
         > {"model":"qwen","messages":[{"role":"user","content":"List the files."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-request-id: req_0015
         < Content-Length: 288
 
         > POST /v1/chat/completions HTTP/1.1
@@ -462,6 +477,7 @@ def session_id_changes_per_request(turn: Turn) -> Hits:
         > "content":"a.py"},{"role":"user","content":"Read it."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:16 GMT
+        < x-request-id: req_0016
         < Content-Length: 288
     """
     now = turn.digest
@@ -755,6 +771,7 @@ def session_split_across_deployments(turn: Turn) -> Hits:
         > {"model":"qwen","messages":[{"role":"user","content":"List the files."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-request-id: req_0017
         < Content-Length: 288
         < x-litellm-model-id: dep-A
 
@@ -768,6 +785,7 @@ def session_split_across_deployments(turn: Turn) -> Hits:
         > "content":"a.py"},{"role":"user","content":"Read it."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:16 GMT
+        < x-request-id: req_0018
         < Content-Length: 288
         < x-litellm-model-id: dep-C
 
@@ -782,6 +800,7 @@ def session_split_across_deployments(turn: Turn) -> Hits:
         > {"model":"qwen","messages":[{"role":"user","content":"List the files."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-request-id: req_0019
         < Content-Length: 288
         < x-litellm-model-id: dep-A
 
@@ -795,6 +814,7 @@ def session_split_across_deployments(turn: Turn) -> Hits:
         > "content":"a.py"},{"role":"user","content":"Read it."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:16 GMT
+        < x-request-id: req_0020
         < Content-Length: 288
         < x-litellm-model-id: dep-A
     """
@@ -896,6 +916,7 @@ def affinity_token_not_replayed(turn: Turn, policy: Policy) -> Hits:
         > {"model":"qwen","messages":[{"role":"user","content":"List the files."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-request-id: req_0021
         < Content-Length: 288
         < x-session-token: ZGVmYXVsdC9wb2QtMQ
 
@@ -909,6 +930,7 @@ def affinity_token_not_replayed(turn: Turn, policy: Policy) -> Hits:
         > "content":"a.py"},{"role":"user","content":"Read it."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:16 GMT
+        < x-request-id: req_0022
         < Content-Length: 288
 
     Good::
@@ -922,6 +944,7 @@ def affinity_token_not_replayed(turn: Turn, policy: Policy) -> Hits:
         > {"model":"qwen","messages":[{"role":"user","content":"List the files."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-request-id: req_0023
         < Content-Length: 288
         < x-session-token: ZGVmYXVsdC9wb2QtMQ
 
@@ -936,6 +959,7 @@ def affinity_token_not_replayed(turn: Turn, policy: Policy) -> Hits:
         > "content":"a.py"},{"role":"user","content":"Read it."}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:16 GMT
+        < x-request-id: req_0024
         < Content-Length: 288
         < x-session-token: ZGVmYXVsdC9wb2QtMQ
     """
@@ -984,6 +1008,7 @@ def affinity_token_used_by_other_session(turn: Turn) -> Hits:
         > {"model":"gpt-5.2-codex","input":"List the files."}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-request-id: req_0025
         < Content-Length: 288
         < x-codex-turn-state: state-0001
 
@@ -997,6 +1022,7 @@ def affinity_token_used_by_other_session(turn: Turn) -> Hits:
         > {"model":"gpt-5.2-codex","input":"Write a poem."}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:16 GMT
+        < x-request-id: req_0026
         < Content-Length: 288
 
     Good::
@@ -1010,6 +1036,7 @@ def affinity_token_used_by_other_session(turn: Turn) -> Hits:
         > {"model":"gpt-5.2-codex","input":"List the files."}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-request-id: req_0027
         < Content-Length: 288
         < x-codex-turn-state: state-0001
 
@@ -1025,6 +1052,7 @@ def affinity_token_used_by_other_session(turn: Turn) -> Hits:
         > {"type":"function_call_output","call_id":"c1","output":"a.py"}]}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:16 GMT
+        < x-request-id: req_0028
         < Content-Length: 288
     """
     now = turn.digest
@@ -1233,6 +1261,7 @@ def session_field_rejected_by_upstream(exchange: Exchange) -> Hits:
         > "session_id":"conversation-0001"}
         < HTTP/1.1 400 Bad Request
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-request-id: req_0029
         < Content-Type: application/json
         < Content-Length: 131
         <
@@ -1250,6 +1279,7 @@ def session_field_rejected_by_upstream(exchange: Exchange) -> Hits:
         > "session_id":"conversation-0001"}
         < HTTP/1.1 400 Bad Request
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-request-id: req_0030
         < Content-Type: application/json
         < Content-Length: 125
         <
@@ -1289,6 +1319,7 @@ def previous_response_on_other_deployment(turn: Turn) -> Hits:
         > {"model":"m","input":"List the files."}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-request-id: req_0031
         < Content-Type: application/json
         < Content-Length: 309
         < x-litellm-model-id: dep-A
@@ -1306,6 +1337,7 @@ def previous_response_on_other_deployment(turn: Turn) -> Hits:
         > {"model":"m","input":"Read it.","previous_response_id":"resp_0001"}
         < HTTP/1.1 404 Not Found
         < Date: Fri, 20 Nov 2026 03:14:16 GMT
+        < x-request-id: req_0032
         < Content-Type: application/json
         < Content-Length: 173
         < x-litellm-model-id: dep-C
@@ -1324,6 +1356,7 @@ def previous_response_on_other_deployment(turn: Turn) -> Hits:
         > {"model":"m","input":"List the files."}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-request-id: req_0033
         < Content-Type: application/json
         < Content-Length: 309
         < x-litellm-model-id: dep-A
@@ -1341,6 +1374,7 @@ def previous_response_on_other_deployment(turn: Turn) -> Hits:
         > {"model":"m","input":"Read it.","previous_response_id":"resp_0001"}
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:16 GMT
+        < x-request-id: req_0034
         < Content-Length: 302
         < x-litellm-model-id: dep-A
     """
