@@ -287,8 +287,8 @@ def content_type_mismatch(message: Message) -> Hits:
     JSON and nothing else. A request of JSON labelled as a form, which is what ``curl -d`` sends, is answered
     422 by FastAPI.
 
-    > Unfortunately, in practice, resource owners do not always properly configure their origin server to
-    > provide the correct Content-Type for a given representation.
+    > The indicated media type defines both the data format and how that data is intended to be processed by a
+    > recipient
 
     Bad::
 
@@ -611,10 +611,8 @@ def unrequested_content_encoding(exchange: Exchange) -> Hits:
     undecodable octets. A proxy that forwards another client's Accept-Encoding, or a cache that ignores
     Vary, causes it (BerriAI/litellm#37058). A request without Accept-Encoding accepts everything.
 
-    > If a representation has no content coding, it is acceptable by default unless specifically excluded by
-    > the Accept-Encoding field stating either "identity;q=0" or "*;q=0" without a more specific entry for
-    > "identity". [...] If the representation's content coding is one of the content codings listed in the
-    > Accept-Encoding field value, then it is acceptable unless it is accompanied by a qvalue of 0.
+    > If the representation's content coding is one of the content codings listed in the Accept-Encoding field
+    > value, then it is acceptable unless it is accompanied by a qvalue of 0.
 
     Bad::
 
@@ -917,8 +915,8 @@ def accept_ignored(exchange: Exchange) -> Hits:
     Claude Code, the OpenAI and Anthropic SDKs all send ``Accept: application/json`` and ask for the stream in
     the body, so that Accept says nothing about it; whether it was asked for is the topic events'.
 
-    > A request without any Accept header field implies that the user agent will accept any media type in
-    > response.
+    > For example, Accept header fields can be used to indicate that the request is specifically limited to a
+    > small set of desired types
 
     Bad::
 
