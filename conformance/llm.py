@@ -30,17 +30,23 @@ class Endpoint:
     methods: frozenset[bytes]
     completes: bool = False
     """It runs a model: each call costs, belongs to a conversation, and must not be cached."""
+    version: str = ""
+    """The header that names the version of the API, if the vendor's own servers require one."""
 
 
-def _endpoint(name: str, api: str, path: bytes, *methods: bytes, completes: bool = False) -> Endpoint:
-    return Endpoint(name, api, re.compile(path + rb"/?\Z"), frozenset(methods), completes)
+def _endpoint(
+    name: str, api: str, path: bytes, *methods: bytes, completes: bool = False, version: str = ""
+) -> Endpoint:
+    return Endpoint(name, api, re.compile(path + rb"/?\Z"), frozenset(methods), completes, version)
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     _endpoint("chat-completions", "openai", rb"/chat/completions", b"POST", completes=True),
-    _endpoint("count-tokens", "anthropic", rb"/messages/count_tokens", b"POST"),
+    _endpoint("count-tokens", "anthropic", rb"/messages/count_tokens", b"POST", version="anthropic-version"),
     _endpoint("count-tokens-vertex", "anthropic", rb"/count-tokens:rawPredict", b"POST"),
-    _endpoint("messages", "anthropic", rb"/v1/messages", b"POST", completes=True),
+    _endpoint(
+        "messages", "anthropic", rb"/v1/messages", b"POST", completes=True, version="anthropic-version"
+    ),
     _endpoint(
         "messages-vertex", "anthropic", rb"/models/[^/]+:(?:stream)?[rR]awPredict", b"POST", completes=True
     ),

@@ -33,7 +33,6 @@ from conformance.known import (
     INTERNAL_ROUTING,
     PROVIDERS,
     REPEATABLE,
-    REQUEST_IDS,
 )
 from conformance.rule import Severity
 
@@ -486,16 +485,12 @@ class Api(Table):
 
     version_hosts: tuple[str, ...] = Field(
         default=("api.anthropic.com",),
-        description="Globs of upstream hosts that require the headers of `version-headers`.",
-    )
-    version_headers: dict[str, tuple[FieldName, ...]] = Field(
-        default={"anthropic": ("anthropic-version",)},
-        description="Headers that name the API's version, by the API whose operations need them.",
+        description="Globs of upstream hosts that require the header which names the version of their API.",
     )
     request_ids: tuple[FieldName, ...] = Field(
-        default=(*sorted(REQUEST_IDS), "apim-request-id", "x-litellm-call-id", "x-oai-request-id"),
-        description="Headers of which a response has at least one, so that logs can be searched for it. "
-        "Empty: none is due.",
+        default=(),
+        description="Headers of which each response has at least one, so that it can be found in the upstream's "
+        "logs. Empty: not known.",
     )
 
 

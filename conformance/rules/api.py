@@ -82,11 +82,10 @@ def api_version_missing(exchange: Exchange, policy: Policy) -> Hits:
     asked = llm.endpoint(request)
     if asked is None or request.method not in asked.methods:
         return
-    for header in policy.api.version_headers.get(asked.api, ()):
-        if header not in request.fields:
-            host = _host(exchange)
-            if any(fnmatch.fnmatchcase(host, pattern) for pattern in policy.api.version_hosts):
-                yield request, f"{header} is missing, and {host or 'the upstream'} requires it"
+    if asked.version and asked.version not in request.fields:
+        host = _host(exchange)
+        if any(fnmatch.fnmatchcase(host, pattern) for pattern in policy.api.version_hosts):
+            yield request, f"{asked.version} is missing, and {host or 'the upstream'} requires it"
 
 
 @rule("RFC 9110 §5.3", "RFC 7230 §3.2.2", severity=ERROR, fix="dedupe-headers", fields=known.API_VERSIONS,
@@ -129,7 +128,9 @@ def duplicate_api_version(request: Request) -> Hits:
 
 
 _VERSION = re.compile(rb"v[0-9]+(?:beta[0-9]*|alpha[0-9]*)?")
-_WORDS = frozenset({b"api", b"openai", b"anthropic", b"chat", b"completions", b"messages", b"responses", b"models"})
+_WORDS = frozenset(
+    {b"api", b"openai", b"anthropic", b"chat", b"completions", b"messages", b"responses", b"models"}
+)
 LONGEST = 3
 """Segments of a repeated prefix that are looked for: /chat/completions/chat/completions, /openai/v1/..."""
 
@@ -235,7 +236,10 @@ def api_path_prefix_missing(exchange: Exchange) -> Hits:
         return
     octets = content.decoded(response)
     if octets is not None and not _ABOUT_A_MODEL.search(octets[:10_000]):
-        yield request, f"{quoted(mask_text(request.path))} is answered 404: the API's prefix, /v1 as a rule, is missing"
+        yield (
+            request,
+            f"{quoted(mask_text(request.path))} is answered 404: the API's prefix, /v1 as a rule, is missing",
+        )
 
 
 @rule("RFC 9110 §15.4.2", "RFC 9110 §15.4.9", "RFC 7231 §6.4.2", severity=WARNING, fields=("location",),
@@ -328,12 +332,16 @@ def completion_not_posted(exchange: Exchange) -> Hits:
     asked = llm.endpoint(request)
     if asked is None or asked.name not in llm.FORMATS or request.method in asked.methods:
         return
-    if request.method in (b"OPTIONS", b"HEAD", b"CONNECT") or (response is not None and 200 <= response.status < 300):
+    if request.method in (b"OPTIONS", b"HEAD", b"CONNECT") or (
+        response is not None and 200 <= response.status < 300
+    ):
         return
     yield request, f"{quoted(request.method, 20)} {quoted(mask_text(request.path))}: this operation is a POST"
 
 
-@rule("RFC 8259 §3", severity=WARNING, evidence="body", breaks=("sglang-router", "Go gateways", "Rust gateways"))
+@rule(
+    "RFC 8259 §3", severity=WARNING, evidence="body", breaks=("sglang-router", "Go gateways", "Rust gateways")
+)
 def stream_flag_not_boolean(request: Request) -> Hits:
     """The stream field of a request is not a boolean.
 
@@ -469,7 +477,12 @@ def error_body_not_api_schema(exchange: Exchange) -> Hits:
     if response is None or response.status < 400 or response.body is None:
         return
     asked = llm.endpoint(request)
-    if asked is None or asked.name not in llm.FORMATS or request.method != b"POST" or not content.is_whole(response):
+    if (
+        asked is None
+        or asked.name not in llm.FORMATS
+        or request.method != b"POST"
+        or not content.is_whole(response)
+    ):
         return
     media = content.media_type(response)
     octets = content.decoded(response)
@@ -481,12 +494,16 @@ def error_body_not_api_schema(exchange: Exchange) -> Hits:
         return  # too much for us
     if found is not None and _has_message(found.value):
         return
-    looks = "empty" if not octets.strip() else f"{media.decode('ascii', 'replace') if media else 'of no type'}"
+    looks = (
+        "empty" if not octets.strip() else f"{media.decode('ascii', 'replace') if media else 'of no type'}"
+    )
     what = "" if not octets.strip() else f": {_said(octets[:400].decode('utf-8', 'replace'), 80)}"
     yield response, f"{response.status} whose content is {looks}{what}"
 
 
-_OTHER_ERRORS = frozenset({b"text/event-stream", b"application/problem+json", b"application/vnd.amazon.eventstream"})
+_OTHER_ERRORS = frozenset(
+    {b"text/event-stream", b"application/problem+json", b"application/vnd.amazon.eventstream"}
+)
 
 
 def _has_message(said: Any) -> bool:
@@ -497,7 +514,9 @@ def _has_message(said: Any) -> bool:
         return False
     error = said.get("error", said)
     # Bedrock and API Gateway write it with a capital.
-    return isinstance(error, dict) and any(isinstance(error.get(n), str) and error[n] for n in ("message", "Message"))
+    return isinstance(error, dict) and any(
+        isinstance(error.get(n), str) and error[n] for n in ("message", "Message")
+    )
 
 
 @rule("RFC 9110 §15.5.1", "RFC 7231 §6.5.1", severity=NOTE, evidence="body",
@@ -505,8 +524,8 @@ def _has_message(said: Any) -> bool:
 def body_field_rejected_by_upstream(exchange: Exchange) -> Hits:
     """The upstream refused a field of the request by name.
 
-    A gateway or harness adds fields that this provider does not know: harbor sends ``session_id`` and asks again
-    without it on ``Unrecognized request argument supplied``; others give up, and the user reads a name he never wrote.
+    A gateway or harness adds fields that this provider does not know: ``top_k`` and ``chat_template_kwargs`` are vLLM's,
+    ``session_id`` is harbor's, which asks again without it; others give up, and the user reads a name he never wrote.
 
     > The 400 (Bad Request) status code indicates that the server cannot or will not process the request due to
     > something that is perceived to be a client error (e.g., malformed request syntax, invalid request message framing,
@@ -517,16 +536,16 @@ def body_field_rejected_by_upstream(exchange: Exchange) -> Hits:
         > POST /v1/chat/completions HTTP/1.1
         > Host: api.example
         > Content-Type: application/json
-        > Content-Length: 81
+        > Content-Length: 68
         >
-        > {"model":"m","messages":[{"role":"user","content":"Hi"}],"session_id":"0f1e2d3c"}
+        > {"model":"m","messages":[{"role":"user","content":"Hi"}],"top_k":20}
         < HTTP/1.1 400 Bad Request
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Type: application/json
         < X-Request-Id: req_1
-        < Content-Length: 105
+        < Content-Length: 100
         <
-        < {"error":{"message":"Unrecognized request argument supplied: session_id","type":"invalid_request_error"}}
+        < {"error":{"message":"Unrecognized request argument supplied: top_k","type":"invalid_request_error"}}
 
     Good::
 
@@ -555,7 +574,10 @@ def body_field_rejected_by_upstream(exchange: Exchange) -> Hits:
         for found in pattern.finditer(octets):
             name = found["name"].decode("utf-8", "replace").partition(".")[0].partition("[")[0]
             if name in asked:
-                yield response, f"the upstream refuses the request's member {_said(name, 60)}: {_said(_about(said))}"
+                yield (
+                    response,
+                    f"the upstream refuses the request's member {_said(name, 60)}: {_said(_about(said))}",
+                )
                 return
 
 
@@ -786,9 +808,12 @@ def tool_arguments_not_json(exchange: Exchange) -> Hits:
         except (ValueError, RecursionError):
             assert exchange.response is not None
             reason = ", ".join(sorted(set(filter(None, reply.finish.values())))) or "none"
-            yield exchange.response, (
-                f"the arguments of {_said(call.name or 'a tool call', 60)} are not JSON: "
-                f"{_said(call.arguments, 60)} (finish reason: {_said(reason, 40)})"
+            yield (
+                exchange.response,
+                (
+                    f"the arguments of {_said(call.name or 'a tool call', 60)} are not JSON: "
+                    f"{_said(call.arguments, 60)} (finish reason: {_said(reason, 40)})"
+                ),
             )
 
 
@@ -857,12 +882,22 @@ def usage_missing(exchange: Exchange) -> Hits:
     if not isinstance(options, dict) or options.get("include_usage") is not True:
         return
     reply = _reply(exchange)
-    if reply is not None and not reply.has_usage and exchange.response is not None and llm.pieces(exchange.response):
-        yield exchange.response, "the request asks for usage (stream_options.include_usage) and no event has it"
+    if (
+        reply is not None
+        and not reply.has_usage
+        and exchange.response is not None
+        and llm.pieces(exchange.response)
+    ):
+        yield (
+            exchange.response,
+            "the request asks for usage (stream_options.include_usage) and no event has it",
+        )
 
 
 # What vendors add to a model's name: a date, a version, latest. Not mini, flash or turbo: those are other models.
-_SAME = re.compile(r"(?i)(?:[-@:._/](?:v?[0-9][0-9a-z.:\-]*|latest|preview|exp(?:erimental)?|stable|free|beta))*")
+_SAME = re.compile(
+    r"(?i)(?:[-@:._/](?:v?[0-9][0-9a-z.:\-]*|latest|preview|exp(?:erimental)?|stable|free|beta))*"
+)
 _ROUTERS = frozenset({"auto", "default", "router", "automatic", "best", "any"})
 """Names that ask for a choice."""
 
@@ -917,7 +952,10 @@ def served_model_differs(exchange: Exchange) -> Hits:
     if wanted is None or wanted.rpartition("/")[2].lower() in _ROUTERS or _same(wanted, reply.model):
         return
     assert exchange.response is not None
-    yield exchange.response, f"the request asks for model {_said(wanted, 60)} and {_said(reply.model, 60)} answers"
+    yield (
+        exchange.response,
+        f"the request asks for model {_said(wanted, 60)} and {_said(reply.model, 60)} answers",
+    )
 
 
 def _same(wanted: str, served: str) -> bool:
@@ -947,12 +985,15 @@ def request_id_missing(exchange: Exchange, policy: Policy) -> Hits:
 
     The exchange cannot be found in the provider's or gateway's logs, and support asks for nothing else. OpenAI sends
     x-request-id, Anthropic request-id, AWS x-amzn-requestid, LiteLLM x-litellm-call-id; vLLM only with
-    ``--enable-request-id-headers``. A hop with an allow-list for response headers that forgot it loses it.
+    ``--enable-request-id-headers``. A hop with an allow-list for response headers that forgot it loses it. Which headers
+    are due only a profile can say.
 
     Bad::
 
+        # profile: openai
         > POST /v1/chat/completions HTTP/1.1
         > Host: api.example
+        > Authorization: Bearer sk-example-0001
         > Content-Type: application/json
         > Content-Length: 57
         >
@@ -967,8 +1008,10 @@ def request_id_missing(exchange: Exchange, policy: Policy) -> Hits:
 
     Good::
 
+        # profile: openai
         > POST /v1/chat/completions HTTP/1.1
         > Host: api.example
+        > Authorization: Bearer sk-example-0001
         > Content-Type: application/json
         > Content-Length: 57
         >
@@ -984,10 +1027,12 @@ def request_id_missing(exchange: Exchange, policy: Policy) -> Hits:
     """
     response = exchange.response
     names = policy.api.request_ids
-    if response is None or not names or llm.answers(exchange.request) is None or response.status < 200:
+    if response is None or not names or llm.answers(exchange.request) is None:
+        return
+    if not (response.status == 200 or response.status >= 400) or exchange.request.method != b"POST":
         return
     if response.fields.names.isdisjoint(names):
-        yield response, "none of the response's headers names the request"
+        yield response, f"none of {', '.join(names)} names the request"
 
 
 _LIMITS = ("requests", "tokens", "input-tokens", "output-tokens", "images", "project-tokens")
@@ -1004,7 +1049,9 @@ _KINDS = {
 _NUMBER = rb"-?[0-9]+(?:\.[0-9]+)?"
 # Go writes 6m0s, 1.5s, 120ms (OpenAI); a timestamp is RFC 3339 (Anthropic); a number seconds or an epoch.
 _DURATION = rb"(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|\xc2\xb5s|ms|s|m|h|d))+"
-_TIMESTAMP = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})"
+_TIMESTAMP = (
+    rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})"
+)
 _HTTP_DATE = rb"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
 # draft-03: RateLimit-Limit: 100, 100;w=60
 _QUOTA = rb"%s(?:[ \t]*[,;][^,;]*)*" % _NUMBER
@@ -1067,7 +1114,9 @@ def rate_limit_header_malformed(response: Response) -> Hits:
             yield line, f"{line.shown_name} {shown(line.name, line.value)} is no {_IS[kind]}"
 
 
-_NOTHING = frozenset({b"none", b"null", b"undefined", b"nan", b"nil", b"<nil>", b"(null)", b"[object object]"})
+_NOTHING = frozenset(
+    {b"none", b"null", b"undefined", b"nan", b"nil", b"<nil>", b"(null)", b"[object object]"}
+)
 _IS = {"limit": "number", "remaining": "number", "reset": "number, duration or time"}
 
 
