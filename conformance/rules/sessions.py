@@ -1154,7 +1154,7 @@ def session_moved_after_close_1011(turn: Turn) -> Hits:
     > 1011 indicates that a server is terminating the connection because it encountered an unexpected
     > condition that prevented it from fulfilling the request.
 
-    Bad::
+    Bad, also websocket-closed-before-first-event::
 
         @ scheme: https
         > GET /backend-api/codex/responses HTTP/1.1
