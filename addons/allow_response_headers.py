@@ -25,27 +25,12 @@ from mitmproxy import ctx, http
 from mitmproxy.addonmanager import Loader
 
 from conformance import mitm
-from conformance.known import API_KEYS, HOP_BY_HOP, named
+from conformance.known import ALWAYS_ALLOWED, API_KEYS, named
 from conformance.message import Fields, Response
 from conformance.policy import ResponseHeaders as Policy
 from conformance.policy import Routing
 
 CREDENTIALS = API_KEYS | {"authorization"}
-
-# Hop-by-hop headers are strip-hop-headers' to judge: a 101 needs its Connection.
-ALWAYS = HOP_BY_HOP | {
-    # RFC 9110 §8, §14.4: what the content is
-    "content-type", "content-length", "content-encoding", "content-language", "content-location",
-    "content-range", "content-disposition", "content-digest", "repr-digest",
-    # RFC 9110 §15: without them a status says nothing; §10.2.3 above all
-    "date", "retry-after", "retry-after-ms", "x-should-retry", "www-authenticate", "allow", "location",
-    "accept-ranges", "accept-post", "accept-patch", "x-upstream-status",
-    # RFC 9110 §8.8, RFC 9111: caches, and 304, which repeats them
-    "cache-control", "etag", "expires", "last-modified", "vary", "age",
-    # RFC 6455 §4.2.2
-    "sec-websocket-accept", "sec-websocket-version", "sec-websocket-protocol", "sec-websocket-extensions",
-}  # fmt: skip
-"""What passes whatever the policy says."""
 
 
 def withheld(response: Response, policy: Policy, *, from_provider: bool = False) -> Iterator[mitm.Change]:
@@ -56,7 +41,7 @@ def withheld(response: Response, policy: Policy, *, from_provider: bool = False)
         name = line.key
         if name in CREDENTIALS:
             why = "a credential has no business in a response"
-        elif name in ALWAYS or name in policy.allow:
+        elif name in ALWAYS_ALLOWED or name in policy.allow:
             continue
         elif internal.fullmatch(name):
             why = "it shows what is behind the gateway (internal)"

@@ -15,7 +15,8 @@ stands for the hop that should have kept them.
 - Headers that must reach the other end (Authorization, Content-Type, Cookie...) stay although Connection names
   them: otherwise a client could take away what an inner hop relies on.
 - Sec-WebSocket headers are dropped from requests that open no WebSocket.
-- `from-requests` is dropped from every request: what only a trusted gateway may set, by profile.
+- `from-requests` is dropped from every request: what only a trusted gateway may set, by profile. Behind that
+  gateway (`behind-gateway` in `[policy.routing]`) the headers it sets stay.
 - `from-requests-to-providers` is dropped where the upstream is one of `[policy.routing]`'s `providers`: what
   CDNs add, the client's address, headers addressed to a gateway, cookies. The real upstream decides, not Host.
 - A request that has been through the same gateway twice (Via) goes round in circles; it is answered with 508.
@@ -25,7 +26,7 @@ Proxy-Authorization and cookies are secrets: where this addon fails, the message
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from fnmatch import fnmatchcase
 
 from mitmproxy import ctx, http
@@ -49,13 +50,19 @@ STAY = END_TO_END | WEBSOCKET
 KEEPS = {101: {"upgrade"}, 426: {"upgrade"}, 407: {"proxy-authenticate"}}
 
 
-def strip(message: Message, policy: Policy, *, to_provider: bool = False) -> Iterator[mitm.Change]:
-    """The lines to drop, and Connection as it may stay. Raises Refused for a request that goes round."""
+def strip(
+    message: Message, policy: Policy, routing: Routing, host: str | None = None
+) -> Iterator[mitm.Change]:
+    """The lines to drop, and Connection as it may stay; ``host``: the upstream of a request.
+
+    Raises Refused for a request that goes round.
+    """
     if isinstance(message, Request):
         for pseudonym, times in rounds(message):
             raise mitm.Refused(
                 f"Via names {quoted(mask_text(pseudonym))} {times} times: the request goes round", 508
             )
+    unwanted = _unwanted(policy, routing, host)
     stays = _stays(message)
     options = {value.lower().decode("latin-1") for value in message.fields.values("connection")}
     place, option = _option(message, stays)
@@ -71,7 +78,7 @@ def strip(message: Message, policy: Policy, *, to_provider: bool = False) -> Ite
             yield _drop(at, line, "it belongs to one connection (RFC 9110 §7.6.1)")
         elif name in options and name not in STAY:
             yield _drop(at, line, "Connection names it (RFC 9110 §7.6.1)")
-        elif isinstance(message, Request) and (no := _of_request(message, name, policy, to_provider)):
+        elif isinstance(message, Request) and (no := _of_request(message, name, unwanted)):
             yield _drop(at, line, no)
 
 
@@ -110,23 +117,33 @@ def _only_close_ends(message: Message) -> bool:
     return message.is_http1 and not announced
 
 
-def _of_request(request: Request, name: str, policy: Policy, to_provider: bool) -> str | None:
+def _of_request(request: Request, name: str, unwanted: Callable[[str], str | None]) -> str | None:
     """Why a request may not carry this header; None if it may."""
     # Over HTTP/2 CONNECT opens a WebSocket (RFC 8441 §5).
     if name in WEBSOCKET and not is_handshake(request) and request.method != b"CONNECT":
         return "the request opens no WebSocket"
-    if named(policy.leave).fullmatch(name):
-        return None
-    if named(policy.from_requests).fullmatch(name):
-        return "only a trusted hop may set it (from-requests)"
-    if to_provider and named(policy.from_requests_to_providers).fullmatch(name):
-        return "it is not meant for a provider (from-requests-to-providers)"
-    return None
+    return unwanted(name)
 
 
-def is_provider(host: str, routing: Routing) -> bool:
-    """Whether an upstream counts as a public model provider."""
-    return any(fnmatchcase(host.lower(), pattern) for pattern in routing.providers)
+def _unwanted(policy: Policy, routing: Routing, host: str | None) -> Callable[[str], str | None]:
+    """Tells why the policy does not want a header (lower-case name) sent to this upstream; None if it may be."""
+    leave, always = named(policy.leave), named(policy.from_requests)
+    expected = routing.internal if routing.behind_gateway else ()
+    is_provider = host is not None and any(fnmatchcase(host.lower(), each) for each in routing.providers)
+    to_providers = named(policy.from_requests_to_providers if is_provider else ())
+
+    def unwanted(name: str) -> str | None:
+        if leave.fullmatch(name):
+            return None
+        if always.fullmatch(name) and name not in expected:
+            return "only a trusted hop may set it (from-requests)"
+        return (
+            "it is not meant for a provider (from-requests-to-providers)"
+            if to_providers.fullmatch(name)
+            else None
+        )
+
+    return unwanted
 
 
 class StripHopHeaders:
@@ -151,16 +168,14 @@ class StripHopHeaders:
         mitm.refuse_unknown_options("routing")
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        to_provider = is_provider(flow.request.host, self.routing)
-
         def compute(fields: Fields) -> Iterator[mitm.Change]:
-            return strip(mitm.request_head(flow, fields), self.policy, to_provider=to_provider)
+            return strip(mitm.request_head(flow, fields), self.policy, self.routing, flow.request.host)
 
         mitm.rewrite(flow, "request", self.name, compute, fail_closed=True)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         def compute(fields: Fields) -> Iterator[mitm.Change]:
-            return strip(mitm.response_head(flow, fields), self.policy)
+            return strip(mitm.response_head(flow, fields), self.policy, self.routing)
 
         mitm.rewrite(flow, "response", self.name, compute, fail_closed=True)
 

@@ -322,6 +322,20 @@ PROVIDERS: tuple[str, ...] = (
 )  # fmt: skip
 """Hosts of the public model providers, as shell patterns."""
 
+ALWAYS_ALLOWED: frozenset[str] = HOP_BY_HOP | {
+    # RFC 9110 §8, §14.4: what the content is
+    "content-type", "content-length", "content-encoding", "content-language", "content-location",
+    "content-range", "content-disposition", "content-digest", "repr-digest",
+    # RFC 9110 §15: without them a status says nothing; §10.2.3 above all
+    "date", "retry-after", "retry-after-ms", "x-should-retry", "www-authenticate", "allow", "location",
+    "accept-ranges", "accept-post", "accept-patch", "x-upstream-status",
+    # RFC 9110 §8.8, RFC 9111: caches, and 304, which repeats them
+    "cache-control", "etag", "expires", "last-modified", "vary", "age",
+    # RFC 6455 §4.2.2
+    "sec-websocket-accept", "sec-websocket-version", "sec-websocket-protocol", "sec-websocket-extensions",
+}  # fmt: skip
+"""Response fields that clients cannot do without, whatever a list of allowed ones says."""
+
 # Below, a name that ends in * stands for every name that begins like that; see ``named``.
 
 CDN: tuple[str, ...] = (
@@ -356,7 +370,8 @@ BROWSER_SECURITY: tuple[str, ...] = (
 GATEWAY_INTERNAL: tuple[str, ...] = (
     # Deployments, hosts, costs and budgets, as LiteLLM 1.106 and smg 1.13 send them.
     "x-litellm-model-api-base", "x-litellm-response-cost*", "x-litellm-key-*", "x-litellm-cache-key",
-    "x-smg-routed-worker-id", "x-gateway-destination-endpoint*", "x-envoy-upstream-*", "x-envoy-decorator-operation",
+    "llm_provider-set-cookie", "x-smg-routed-worker-id", "x-gateway-destination-endpoint*",
+    "x-envoy-upstream-*", "x-envoy-decorator-operation",
     "x-kong-upstream-*", "x-kong-proxy-*", "x-backend-server", "x-upstream-addr", "x-debug-*",
 )  # fmt: skip
 """Response fields that show what is behind a gateway."""
