@@ -490,7 +490,7 @@ def error_body_not_api_schema(exchange: Exchange) -> Hits:
     if octets is None or media in _OTHER_ERRORS or content.kind(octets) == "event-stream":
         return
     found = content.json_of(response) if octets else None
-    if found is None and octets[:1] in b"{[":
+    if found is None and octets[:1] in (b"{", b"["):
         return  # too much for us
     if found is not None and _has_message(found.value):
         return
