@@ -142,6 +142,17 @@ def _parser() -> argparse.ArgumentParser:
     proxy = command("proxy", _proxy, "Run mitmdump with the addon suite; other arguments are mitmdump's.")
     _settings_options(proxy)
 
+    demo = command(
+        "demo",
+        _demo,
+        "See it work: traffic of an agent to a gateway that breaks things, through mitmdump alone and with the "
+        "addons, side by side. Everything runs on 127.0.0.1 and ends with the command.",
+    )
+    demo.add_argument(
+        "--keep", metavar="DIR", help="where the two recordings go (default: a new temporary folder)"
+    )
+    demo.add_argument("--color", choices=["auto", "always", "never"], default="auto")
+
     config = command("config", _config, "Show the settings in force and where each came from.")
     config.add_argument("--schema", action="store_true", help="print the JSON Schema of hoplint.toml")
     _settings_options(config)
@@ -437,7 +448,13 @@ def _look(options: argparse.Namespace) -> Look:
         and os.environ.get("TERM") != "dumb"
     )
     width = shutil.get_terminal_size().columns if terminal else None
-    return Look(color=color, width=width, verbose=options.verbose, statistics=options.statistics)
+    told = vars(options)
+    return Look(
+        color=color,
+        width=width,
+        verbose=told.get("verbose", False),
+        statistics=told.get("statistics", False),
+    )
 
 
 def _rule(options: argparse.Namespace) -> int:
@@ -514,6 +531,37 @@ def _proxy(options: argparse.Namespace) -> int:
     from conformance import mitm
 
     return mitm.run(options.rest, profile=options.profile, config=options.config, isolated=options.isolated)
+
+
+_DEMO = """\
+The same traffic twice, as measured in this run. The agent refuses repeated
+headers as aiohttp 3.13.4 does, the gateway reads the Connection lines of a
+handshake as uvicorn does, and mitmdump alone holds an event stream back until
+it is complete. The two recordings:
+
+"""
+
+
+def _demo(options: argparse.Namespace) -> int:
+    import tempfile
+
+    from conformance import demo
+    from conformance.reports.demo import side_by_side
+
+    folder = Path(options.keep or tempfile.mkdtemp(prefix="hoplint-demo-"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        ways = demo.hold(folder)
+    except OSError as problem:
+        raise Failure(f"{problem.filename or folder}: {problem.strerror}") from None
+    except demo.DemoFailed as problem:
+        raise Failure(str(problem)) from None
+    shown = {name: (way.outcomes, way.run) for name, way in ways.items()}
+    _write(side_by_side([name for name, _ in demo.STEPS], shown, _look(options)))
+    _write("\n" + _DEMO)
+    for way in ways.values():
+        _write(f"  hoplint check {way.recording}\n")
+    return 0
 
 
 def _config(options: argparse.Namespace) -> int:

@@ -419,13 +419,15 @@ def run(
     config: str | Path | None = None,
     isolated: bool = False,
     tool: Literal["mitmdump", "mitmproxy", "mitmweb"] = "mitmdump",
+    suite: bool = True,
 ) -> int:
     """Run one of mitmproxy's tools with the suite and return its exit code; signals are the tool's."""
     from mitmproxy.tools import main
 
+    script = ["-s", str(addons()["suite"].path)] if suite else []
     words = [word for each in _source(profile, config, isolated) for word in ("--set", each)]
     try:
-        getattr(main, tool)(["-s", str(addons()["suite"].path), *words, *arguments])
+        getattr(main, tool)([*script, *words, *arguments])
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return 0

@@ -37,13 +37,14 @@ OURS: dict[str, set[str]] = {
     "fix": {"finding", "flowfile", "message", "mitm", "recording", "secret", "transcript"},
     "conversation": {"llm"},
     "history": {"content", "conversation", "grammar", "known", "llm", "message", "policy", "secret"},
+    "demo": {"finding", "lint", "recording", "rule"},
     "manual": {"message", "rule"},
     "mitm": {"addon", "known", "message", "policy", "secret"},
     "websocket": {"llm", "message"},
     "rules/": {"websocket", "rule", "message", "grammar", "known", "secret", "policy", "content", "llm", "sse", "conversation", "history"},
     "reports/": {"finding", "rule", "reports"},
     "cli": {
-        "addon", "finding", "fix", "lint", "manual", "message", "mitm", "policy", "recording", "reports", "rule",
+        "addon", "demo", "finding", "fix", "lint", "manual", "message", "mitm", "policy", "recording", "reports", "rule",
         "secret", "transcript",
     },
     "__main__": {"cli"},
@@ -55,7 +56,7 @@ THEIRS = {
     "mitmproxy": {"conformance/mitm.py", "addons/*"},
     "h11": {"conformance/replay.py"},
     "pydantic": {"conformance/policy.py", "conformance/mitm.py"},
-    "rich": {"conformance/cli.py", "conformance/reports/text.py"},
+    "rich": {"conformance/cli.py", "conformance/reports/text.py", "conformance/reports/demo.py"},
 }
 
 
@@ -137,6 +138,7 @@ def test_every_test_has_its_module() -> None:
         "test_recordings",
         "test_examples",
         "test_registry",
+        "test_promises",
     }
     for path in (ROOT / "tests").rglob("test_*.py"):
         inside = path.relative_to(ROOT / "tests")
