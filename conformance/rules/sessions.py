@@ -157,12 +157,7 @@ def session_header_missing(request: Request, policy: Policy) -> Hits:
     yield request, why
 
 
-@rule(
-    "anthropics/claude-code: LLM gateway configuration",
-    severity=WARNING,
-    fix="inject-session",
-    evidence="flows",
-)
+@rule("OpenHands/software-agent-sdk#3467", severity=WARNING, fix="inject-session", evidence="flows")
 def session_id_changes_within_conversation(turn: Turn) -> Hits:
     """The session id changes inside one conversation.
 
@@ -1248,7 +1243,7 @@ def session_field_rejected_by_upstream(exchange: Exchange) -> Hits:
     a header.
 
     > The 400 (Bad Request) status code indicates that the server cannot or will not process the request due
-    > to something that is perceived to be a client error
+    > to something that is perceived to be a client error [...]
 
     Bad::
 
