@@ -8,9 +8,11 @@ one duplicate header, 238 handshakes of which five succeeded. This addon makes e
   (retry-after-ms), else `retry-after`.
 - A Retry-After that is neither whole seconds nor a date (`2s`, `1.5`, `1500ms`) is written as whole seconds,
   rounded up; where it says nothing at all it is dropped, or replaced where there must be one.
-- Where Retry-After and retry-after-ms disagree both say the longer time: clients read one or the other.
+- Where Retry-After, retry-after-ms and RateLimit-Reset disagree all say the longest time: clients read one
+  or the other.
 - Statuses in `permanent` get `x-should-retry: false`, which those SDKs obey, unless the upstream says something
-  itself. 401 and 403 are not among them: a client may renew its token and try again, once.
+  itself. 401 and 403 are not among them: the first may be answered with a new token. The second for the same
+  credential gets it.
 - A storm is the same request failing `storm` times in a row, each try begun after the last had failed; so
   parallel requests are none. From then on it gets `x-should-retry: false`, or, where the upstream is merely
   overloaded, a Retry-After of at least `storm-retry-after`. The same means: method, target, credential and
@@ -41,6 +43,9 @@ from conformance.secret import shown
 REMEMBERED = 4096
 """Failing requests that are remembered; the one that has not failed for longest is forgotten."""
 
+REFUSED = (401, 403)
+"""With the same credential the second answer is no other: only the first may be met with a new token."""
+
 _DURATION = re.compile(
     rb"([0-9]{1,9}(?:\.[0-9]{1,9})?)[ \t]*(ms|msecs?|s|secs?|seconds?|m|mins?|minutes?)?", re.IGNORECASE
 )
@@ -58,13 +63,14 @@ def tamed(
     """
     if response.status < 400:
         return
-    is_storm = 0 < policy.storm <= failures
+    enough = 2 if response.status in REFUSED else policy.storm
+    is_storm = policy.storm > 0 and failures >= enough
     overloaded = response.status in policy.overloaded
-    times = list(waits(response.fields, now))
+    times = [seconds for _, seconds in waits(response.fields, now)] + _resets(response)
     wait = _longest(response.fields, times)
     if overloaded:
         wait = max(wait or policy.retry_after, policy.storm_retry_after if is_storm else 0)
-    differ = len({math.ceil(seconds) for _, seconds in times}) > 1 or (is_storm and overloaded)
+    differ = (is_storm and overloaded) or (len(times) > 1 and max(times) - min(times) > 1)
     yield from _said(response.fields, wait, differ=differ)
     if overloaded or (not is_storm and response.status not in policy.permanent):
         return
@@ -74,10 +80,16 @@ def tamed(
         yield from _not_again(response.fields, f"waiting does not change a {response.status}")
 
 
-def _longest(fields: Fields, named: list[tuple[str, float]]) -> int | None:
-    """The longest time in whole seconds that the response names, also where it does not name it well."""
-    times = [seconds for _, seconds in named]
-    times += [
+def _resets(response: Response) -> list[float]:
+    """RateLimit-Reset of the early drafts, in seconds; a large number is a point in time."""
+    value = response.fields.one("ratelimit-reset") or b""
+    is_wait = response.status in (429, 503) and DIGITS.fullmatch(value) and len(value) < 7
+    return [float(value)] if is_wait else []
+
+
+def _longest(fields: Fields, times: list[float]) -> int | None:
+    """The longest of these times in whole seconds, or of what Retry-After says without being well-formed."""
+    times = times + [
         seconds for line in fields.lines("retry-after") if (seconds := _duration(line.value)) is not None
     ]
     return math.ceil(max(times)) if times else None
@@ -107,6 +119,10 @@ def _said(fields: Fields, wait: int | None, *, differ: bool) -> Iterator[mitm.Ch
             has_line = True
             if not well_formed or differ:
                 yield from _set(at, line, b"%d" % (wait or 0))
+        elif (
+            line.key == "ratelimit-reset" and differ and DIGITS.fullmatch(line.value) and len(line.value) < 7
+        ):
+            yield from _set(at, line, b"%d" % (wait or 0))
         elif line.key in _IN_MS and differ:
             yield from _set(at, line, b"%d" % ((wait or 0) * 1000))
     if wait is not None and not has_line:

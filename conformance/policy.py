@@ -322,12 +322,13 @@ class TameRetries(Table):
         default=10, ge=1, description="Seconds to wait, where the upstream does not say and should."
     )
     storm: int = Field(
-        default=3,
+        # The SDKs make three tries, Codex five: what comes then is another layer's.
+        default=5,
         ge=0,
         description="After so many failures of the same request, each sent after the last had failed, clients "
         "are told not to retry (429, 503, 529: to wait longer); 0: never.",
     )
-    storm_window: int = Field(default=120, ge=1, description="Seconds after which a failure is forgotten.")
+    storm_window: int = Field(default=600, ge=1, description="Seconds after which a failure is forgotten.")
     storm_retry_after: int = Field(default=60, ge=1, description="Seconds to wait at least, in a storm.")
 
 

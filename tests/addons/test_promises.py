@@ -1,0 +1,134 @@
+"""What a rule's ``fix`` promises, over every example of every rule, with the real addons.
+
+After its addon no Bad example of a rule fires, the suite makes nothing fire that was silent, and running it again
+changes nothing. Rules about what a client does over time are left out: an addon can only ask it to stop.
+"""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from conformance import mitm, recording
+from conformance.addon import addons
+from conformance.lint import Linter, Settings
+from conformance.message import Exchange, Legs
+from conformance.policy import load as load_settings
+from conformance.rule import load
+
+RULES = load()
+(_suite,) = mitm.script_addons(addons()["suite"].path)
+ORDER = sys.modules[type(_suite).__module__].ORDER
+EXAMPLES = [
+    pytest.param(rule, example, id=f"{rule.name}-{number}")
+    for rule in RULES.values()
+    for number, example in enumerate(rule.examples)
+    if ">>" not in example.transcript  # octets: no addon sees them
+]
+FIXED = [
+    case
+    for case in EXAMPLES
+    if case.values[1].bad and case.values[0].fix in ORDER and case.values[0].scope != "Turn"
+]
+
+UNJUDGED = {"unrequested-101"} | {name for name, rule in RULES.items() if rule.scope == "Turn"}
+"""What a recording cannot show: an upgrade that is taken back is not granted, and a client that is told how long to
+wait may wait."""
+
+type Hop = Callable[[Exchange], Exchange | None]
+
+
+@pytest.fixture(scope="module")
+def hop() -> Iterator[Callable[..., Hop]]:
+    """``hop(names, profile)``: sends exchanges through these addons; None: the request was refused."""
+    with contextlib.ExitStack() as ends:
+        made: dict[tuple[tuple[str, ...], str | None], mitm.Offline] = {}
+
+        def run(names: tuple[str, ...], profile: str | None) -> Hop:
+            if (names, profile) not in made:
+                made[names, profile] = ends.enter_context(
+                    mitm.offline(names, profile=profile, isolated=profile is None)
+                )
+            return lambda item: _sent(made[names, profile], item)
+
+        yield run
+
+
+def _sent(addons: mitm.Offline, item: Exchange) -> Exchange | None:
+    if item.refusals or item.error:
+        return item
+    flow = mitm.flow_of(item)
+    entries = addons.run(flow)
+    assert addons.errors == []
+    parts = {entry["part"] for entry in entries if entry["op"] == "refuse"}
+    if "request" in parts:
+        return None
+    after = mitm.exchange_after(item, flow)
+    return replace(after, response=None, frames=()) if "response" in parts else after
+
+
+def read(example) -> tuple[list[Exchange], str | None]:
+    found = recording.read("-", stdin=example.transcript.encode())
+    return [item for item in found if isinstance(item, Exchange)], found.profile
+
+
+def fired(items: list[Exchange], profile: str | None, through: Hop | None = None) -> set[str]:
+    """The rules that fire on the exchanges, as they are or as they are behind the hop."""
+    policy = load_settings(isolated=True, profile=profile).settings.policy
+    linter = Linter(RULES, policy, Settings(), "example")
+    legs: list[Legs] = []
+    for item in items:
+        if through is None:
+            linter.take(item)
+            continue
+        if item.leg is not None:
+            if item.leg == "server" and legs:
+                legs[-1] = replace(legs[-1], server=item)
+            else:
+                legs.append(Legs(client=item, server=item))
+        elif (sent := through(item)) is not None:
+            linter.take(sent)
+    for pair in legs:
+        if any(each.error or each.refusals for each in pair.exchanges):
+            continue  # what the hop made of it never arrived
+        # The addons take the place of the hop: what it received goes through them.
+        sent = through(replace(pair.client, response=pair.server.response, leg=None)) if through else None
+        if sent is not None:
+            linter.take_legs(
+                Legs(
+                    client=replace(pair.client, response=sent.response, leg=None),
+                    server=replace(pair.server, request=sent.request, leg=None),
+                )
+            )
+    linter.finish()
+    assert linter.failures == []
+    return {finding.rule for finding in linter.findings}
+
+
+@pytest.mark.parametrize(("rule", "example"), FIXED)
+def test_the_fix_fixes(rule, example, hop) -> None:
+    items, profile = read(example)
+    assert rule.name not in fired(items, profile, hop((rule.fix,), profile))
+
+
+@pytest.mark.parametrize(("rule", "example"), EXAMPLES)
+def test_the_suite_disturbs_nothing(rule, example, hop) -> None:
+    items, profile = read(example)
+    through = hop(ORDER, profile)
+    assert fired(items, profile, through) - UNJUDGED <= fired(items, profile)
+    for item in items:
+        once = through(item)
+        again = None if once is None else through(once)
+        if once is not None:
+            assert again is not None
+            for before, after in zip(once.messages, again.messages, strict=True):
+                assert list(map(tuple, before.fields)) == list(map(tuple, after.fields))
+                assert before.start_line == after.start_line
+
+
+def test_every_fix_is_an_addon() -> None:
+    assert {rule.fix for rule in RULES.values() if rule.fix} - set(ORDER) <= {
+        "normalize-betas", "inject-session", "inject-auth", "pin-affinity",
+    }  # fmt: skip
