@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING
 
 from conformance import known
 from conformance.content import decoded, media_type
-from conformance.message import Exchange, FieldLine, Fields, Legs, Message, Request
+from conformance.message import Exchange, FieldLine, Fields, Legs, Message, Request, Response
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import is_placeholder, mask_text, mask_value, quoted, shown
 
 if TYPE_CHECKING:
-    from conformance.policy import Policy
+    from conformance.policy import Policy, ResponseHeaders
 
 LEAST = 12
 """Octets of a credential that is looked for elsewhere: shorter ones are words."""
@@ -64,7 +64,7 @@ def _goes_to_provider(exchange: Exchange, policy: Policy) -> bool:
     return _is_provider(_said_host(exchange.request), policy)
 
 
-_PROVIDERS_OWN = frozenset(
+PROVIDERS_OWN = frozenset(
     {
         "openai-organization",
         "openai-processing-ms",
@@ -85,10 +85,10 @@ def _is_passed_on(exchange: Exchange, policy: Policy) -> bool:
     response = exchange.response
     if response is None or _is_provider(_said_host(exchange.request), policy):
         return False
-    return bool(response.fields.names & _PROVIDERS_OWN)
+    return bool(response.fields.names & PROVIDERS_OWN)
 
 
-def _is_browser(request: Request) -> bool:
+def is_browser(request: Request) -> bool:
     return "origin" in request.fields or (request.fields.one("user-agent") or b"").startswith(b"Mozilla/")
 
 
@@ -457,10 +457,8 @@ def cookie_sent_to_provider(exchange: Exchange, policy: Policy) -> Hits:
         names = [pair.partition(b"=")[0].strip() for pair in line.value.split(b";")]
         foreign = [name for name in names if name and not _INFRASTRUCTURE_COOKIES.match(name)]
         if foreign:
-            yield (
-                line,
-                f"the cookie {quoted(mask_text(b', '.join(foreign[:4])), 80)} goes to {quoted(_said_host(request).encode())}",
-            )
+            host = quoted(_said_host(request).encode())
+            yield line, f"the cookie {quoted(mask_text(b', '.join(foreign[:4])), 80)} goes to {host}"
 
 
 @rule(
@@ -772,10 +770,14 @@ def security_header_from_provider(exchange: Exchange, policy: Policy) -> Hits:
         < Strict-Transport-Security: max-age=31536000; includeSubDomains; preload
         < Content-Length: 2
     """
-    if policy.response_headers.allow or _is_browser(exchange.request):
+    if policy.response_headers.allow or is_browser(exchange.request):
         lines = _providers(exchange, policy, known.BROWSER_SECURITY)
         if lines:
             yield lines[0], f"the provider's policies for browsers reach the client: {_listed(lines)}"
+
+
+_MEANT = (*known.CORS, *known.BROWSER_SECURITY, "server", "via", "x-accel-buffering")
+"""What a gateway says in its own name, to browsers and to the proxies in front of it."""
 
 
 @rule("sourcegraph/sourcegraph#63461", severity=WARNING, fix="allow-response-headers")
@@ -785,8 +787,8 @@ def response_header_not_allowed(exchange: Exchange, policy: Policy) -> Hits:
     A deny-list forwards what nobody thought of: reviewers of Sourcegraph's change asked for an allow-list. The
     list is ``allow`` in ``[policy.response-headers]``; where it names nothing, nothing is judged. What frames
     and describes the content, and what a status cannot do without (Retry-After, WWW-Authenticate), needs no
-    permission. Cookies, CORS headers, browser policies of a provider's and internal headers have rules of their
-    own.
+    permission. Cookies, CORS headers and browser policies of a provider's, and internal headers, have rules of
+    their own; what a gateway says of itself to browsers and to proxies (Server, Via) is meant.
 
     Bad::
 
@@ -816,14 +818,15 @@ def response_header_not_allowed(exchange: Exchange, policy: Policy) -> Hits:
     headers, response = policy.response_headers, exchange.response
     if not headers.allow or response is None:
         return
-    lists = [headers.allow, headers.internal]
+    lists = [headers.allow, headers.internal, _MEANT]
     if _is_passed_on(exchange, policy):
         lists.append(headers.from_providers)
-    judged = [known.named(names) for names in lists]
+    known_names = [known.named(names) for names in lists]
     lines = [
         line
         for line in response.fields
-        if line.key not in known.ALWAYS_ALLOWED and not any(names.fullmatch(line.key) for names in judged)
+        if (name := line.key) not in known.ALWAYS_ALLOWED
+        and not any(names.fullmatch(name) for names in known_names)
     ]
     if lines:
         yield lines[0], f"not on the list of allowed headers: {_listed(lines)}"
@@ -837,6 +840,7 @@ def gateway_internal_header_exposed(exchange: Exchange, policy: Policy) -> Hits:
     x-litellm-model-api-base, x-litellm-response-cost and x-litellm-key-spend, smg 1.13 with the worker's
     address in x-smg-routed-worker-id. ``internal`` in ``[policy.response-headers]`` names them, ``allow`` those
     that may be seen after all; ``behind-gateway`` in ``[policy.routing]`` says that the client is a gateway.
+    What a provider shows of itself is its own business.
 
     > Proxies that serve as a portal through a network firewall ought to take special precautions regarding the
     > transfer of header information that might identify hosts behind the firewall.
@@ -859,7 +863,7 @@ def gateway_internal_header_exposed(exchange: Exchange, policy: Policy) -> Hits:
         < x-litellm-model-id: dep-a
         < Content-Length: 2
     """
-    if exchange.response is None or policy.routing.behind_gateway:
+    if exchange.response is None or policy.routing.behind_gateway or _goes_to_provider(exchange, policy):
         return
     lines = _matching(exchange.response.fields, policy.response_headers.internal)
     lines = [line for line in lines if line.key not in policy.response_headers.allow]
@@ -921,13 +925,18 @@ def private_address_in_response(exchange: Exchange, policy: Policy) -> Hits:
         < X-Worker: http://10.42.0.17:30000
         < Content-Length: 2
     """
-    response = exchange.response
-    if response is None or not _MAY_HOLD_ADDRESS.search(response.fields.block):
+    if exchange.response is not None:
+        yield from addresses_inside(exchange.request, exchange.response, policy.response_headers)
+
+
+def addresses_inside(request: Request, response: Response, headers: ResponseHeaders) -> Hits:
+    """The lines of a response that name an address the client can do nothing with, each with why."""
+    if not _MAY_HOLD_ADDRESS.search(response.fields.block):
         return
-    host = _said_host(exchange.request)
+    host = _said_host(request)
     if not host or _is_inside(host):
         return
-    skipped = known.named((*policy.response_headers.internal, *_SAYS_ORIGINS))
+    skipped = known.named((*headers.internal, *_SAYS_ORIGINS))
     for line in response.fields:
         found = _ADDRESS.search(line.value)
         if found is None or skipped.fullmatch(line.key):
