@@ -67,6 +67,11 @@ class Prompt:
     """Calls are known by the function's name: ids are optional, and the client makes them up (Gemini)."""
 
     @property
+    def is_start(self) -> bool:
+        """The model has said nothing yet."""
+        return MODEL not in self.kinds and CALL not in self.kinds
+
+    @property
     def is_mid_turn(self) -> bool:
         """It brings the results of tools that the model's last message called."""
         return RESULT in self.kinds[max(self.kinds.rfind(MODEL), self.kinds.rfind(CALL)) + 1 :]

@@ -225,6 +225,7 @@ class History:
             turn=turn,
             setup=prompt.setup if prompt else None,
             opening=prompt.opening if prompt else None,
+            is_start=prompt is not None and prompt.is_start,
             is_mid_turn=prompt is not None and prompt.is_mid_turn,
             size=request.size or 0,
             model=llm.wanted_model(request) if completes else None,
@@ -250,7 +251,10 @@ class History:
         names = request.fields.names
         for name in self._order:
             if name in names:
-                value = request.fields.lines(name)[0].value
+                values = {line.value for line in request.fields.lines(name)}
+                if len(values) > 1:
+                    return "", None  # who routes by it may read any of them
+                value = values.pop()
                 if value and not is_placeholder(value):
                     return name, _text(value)
         for member, found in conversation.body_ids(asked):

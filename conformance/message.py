@@ -538,6 +538,8 @@ class Digest:
     """Of the system prompt; None: there is none."""
     opening: bytes | None = None
     """Of the first message of a user."""
+    is_start: bool = False
+    """Nothing of the model's is in its messages yet."""
     is_mid_turn: bool = False
     """The last message is the result of a tool."""
     size: int = 0
