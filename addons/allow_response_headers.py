@@ -6,9 +6,11 @@ hosts and costs become visible. A list of what to take out misses what nobody th
 addon passes what is named and drops the rest. The table is `[policy.response-headers]`, which the linter reads
 too; profiles fill it.
 
-- Where `allow` names nothing, `from-providers` is dropped from responses of `[policy.routing]`'s `providers`,
-  and `internal` from all.
-- `internal` is dropped although a name with a * in `allow` covers it, unless `allow` names it in full.
+- Where `allow` names nothing, `from-providers` is dropped from responses of `[policy.routing]`'s `providers`
+  and from those that bear a provider's mark (OpenAI-Organization); a browser keeps CORS and security headers.
+- `internal` is dropped from all responses, and so is what names an address inside the network to a client
+  outside. Behind a gateway (`behind-gateway` in `[policy.routing]`) internal headers are for the client.
+- Both go although a name with a * in `allow` covers them, unless `allow` names them in full.
 - What frames and describes the content always passes, so an event stream keeps its Content-Type; and what a
   status code cannot do without: Retry-After, WWW-Authenticate, Allow, Location, Upgrade, the caching headers.
 - Credentials (Authorization, API keys) that come back in a response are always dropped.
@@ -25,18 +27,24 @@ from mitmproxy import ctx, http
 from mitmproxy.addonmanager import Loader
 
 from conformance import mitm
-from conformance.known import ALWAYS_ALLOWED, API_KEYS, named
-from conformance.message import Fields, Response
+from conformance.known import ALWAYS_ALLOWED, API_KEYS, BROWSER_SECURITY, CORS, named
+from conformance.message import Fields, Request, Response
 from conformance.policy import ResponseHeaders as Policy
 from conformance.policy import Routing
+from conformance.rules.leaks import PROVIDERS_OWN, addresses_inside, is_browser
 
 CREDENTIALS = API_KEYS | {"authorization"}
 
 
-def withheld(response: Response, policy: Policy, *, from_provider: bool = False) -> Iterator[mitm.Change]:
-    """The lines to drop."""
-    allow, internal = named(policy.allow), named(policy.internal)
-    of_provider = named(policy.from_providers if from_provider else ())
+def withheld(
+    request: Request, response: Response, policy: Policy, routing: Routing, host: str | None = None
+) -> Iterator[mitm.Change]:
+    """The lines to drop; ``host``: the upstream."""
+    allow = named(policy.allow)
+    internal = named(() if routing.behind_gateway else policy.internal)
+    of_provider = named(policy.from_providers if _is_providers(response, routing, host) else ())
+    for_browser = named((*CORS, *BROWSER_SECURITY) if is_browser(request) else ())
+    addresses = {id(line): why for line, why in addresses_inside(request, response, policy)}
     for at, line in enumerate(response.fields):
         name = line.key
         if name in CREDENTIALS:
@@ -45,15 +53,24 @@ def withheld(response: Response, policy: Policy, *, from_provider: bool = False)
             continue
         elif internal.fullmatch(name):
             why = "it shows what is behind the gateway (internal)"
+        elif id(line) in addresses:
+            why = addresses[id(line)]
         elif allow.fullmatch(name):
             continue
         elif policy.allow:
             why = "it is not on the list (allow)"
-        elif of_provider.fullmatch(name):
+        elif of_provider.fullmatch(name) and not for_browser.fullmatch(name):
             why = "it is the provider's and would count for this host (from-providers)"
         else:
             continue
         yield mitm.Change("drop", at, None, f"{line.shown_name} dropped: {why}")
+
+
+def _is_providers(response: Response, routing: Routing, host: str | None) -> bool:
+    """Whether the response is a provider's: by its upstream, or because another host passes its headers on."""
+    if host is not None and any(fnmatchcase(host.lower(), pattern) for pattern in routing.providers):
+        return True
+    return bool(response.fields.names & PROVIDERS_OWN)
 
 
 class AllowResponseHeaders:
@@ -78,11 +95,10 @@ class AllowResponseHeaders:
         mitm.refuse_unknown_options("routing")
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        host = flow.request.host.lower()
-        from_provider = any(fnmatchcase(host, pattern) for pattern in self.routing.providers)
-
         def compute(fields: Fields) -> Iterator[mitm.Change]:
-            return withheld(mitm.response_head(flow, fields), self.policy, from_provider=from_provider)
+            request = mitm.request_head(flow, Fields(flow.request.headers.fields))
+            response = mitm.response_head(flow, fields)
+            return withheld(request, response, self.policy, self.routing, flow.request.host)
 
         mitm.rewrite(flow, "response", self.name, compute, fail_closed=True)
 
