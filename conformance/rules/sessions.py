@@ -282,9 +282,10 @@ def session_id_shared_across_conversations(turn: Turn) -> Hits:
     1.25.0 wrote the id of an agent's first conversation into the model object that all its conversations
     share: two conversations, one x-litellm-session-id, until 1.58.0 gave each call its own.
 
-    Unrelated means: with the same system prompt and another first message, each with more than one turn.
-    Sub-agents (another system prompt, or a header that says so), rollouts of one prompt, the small requests
-    that agents make for titles, and a conversation that was summarised when it became long are related.
+    Unrelated means: with the same system prompt, begun from nothing, each with more than one turn, and with
+    another first message or one after the other. Sub-agents (another system prompt, or a header that says so),
+    rollouts of one prompt side by side, the small requests that agents make for titles, and a conversation that
+    was summarised when it became long are related.
 
     Bad::
 
@@ -379,13 +380,15 @@ def session_id_shared_across_conversations(turn: Turn) -> Hits:
     for digest in turn.same_session:
         if digest.conversation not in (None, now.conversation) and not digest.failed and not digest.is_branch:
             others.setdefault(digest.conversation or 0, []).append(digest)
-    first = next((digest for digest in turn.same_conversation), now)
+    first = next(iter(turn.same_conversation), now)
+    if not first.is_start:
+        return  # goes on with a part of a history
     unrelated = [
         turns
         for turns in others.values()
         if len(turns) > 1
         and turns[0].setup == now.setup
-        and turns[0].opening != now.opening
+        and (turns[0].opening != now.opening or turns[-1].precedes(first))
         # One that was long before the other began may be the same, summarised.
         and (turns[-1].size < SHORT or not turns[-1].precedes(first))
     ]
