@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from conformance import content, known, llm
-from conformance.message import Exchange, FieldLine, Request, Response
+from conformance.message import Exchange, FieldLine, Request, Response, Turn
 from conformance.policy import Policy
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted, shown
@@ -1125,3 +1125,103 @@ def _limits(response: Response) -> Iterator[tuple[FieldLine, str]]:
         if (kind := _KINDS.get(name)) is not None:
             for line in response.fields.lines(name):
                 yield line, kind
+
+
+@rule(
+    "OpenAI API reference: X-Client-Request-Id",
+    severity=WARNING,
+    evidence="flows",
+    fields=("x-request-id", "request-id", "x-client-request-id"),
+)
+def request_id_reused(turn: Turn) -> Hits:
+    """Different requests carry the same request id.
+
+    Logs of all hops show them as one, and a gateway that drops repeated ids drops the second. As a rule the
+    id of a session or of a process stands where that of a request should.
+
+    Tries of one request may share an id, and Codex and pi write their thread's id into x-client-request-id on
+    purpose: an id that another header of the same request names as its session is theirs.
+
+    Bad::
+
+        > POST /v1/chat/completions HTTP/1.1
+        > Host: api.example
+        > Content-Type: application/json
+        > Content-Length: 70
+        > x-request-id: 2d0aca81-5885-4037-b3e6-a510bbe19e9c
+        >
+        > {"model":"m","messages":[{"role":"user","content":"List the files."}]}
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-request-id: req_0001
+        < Content-Length: 288
+
+        > POST /v1/chat/completions HTTP/1.1
+        > Host: api.example
+        > Content-Type: application/json
+        > Content-Length: 68
+        > x-request-id: 2d0aca81-5885-4037-b3e6-a510bbe19e9c
+        >
+        > {"model":"m","messages":[{"role":"user","content":"Write a poem."}]}
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:16 GMT
+        < x-request-id: req_0002
+        < Content-Length: 288
+
+    Good::
+
+        > POST /v1/responses HTTP/1.1
+        > Host: api.example
+        > Content-Type: application/json
+        > Content-Length: 39
+        > x-client-request-id: 01a1f722-f2fd-7653-9672-92b4cf3d5672
+        > thread-id: 01a1f722-f2fd-7653-9672-92b4cf3d5672
+        >
+        > {"model":"m","input":"List the files."}
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-request-id: req_0003
+        < Content-Length: 288
+
+        > POST /v1/responses HTTP/1.1
+        > Host: api.example
+        > Content-Type: application/json
+        > Content-Length: 37
+        > x-client-request-id: 01a1f722-f2fd-7653-9672-92b4cf3d5672
+        > thread-id: 01a1f722-f2fd-7653-9672-92b4cf3d5672
+        >
+        > {"model":"m","input":"Write a poem."}
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:16 GMT
+        < x-request-id: req_0004
+        < Content-Length: 288
+    """
+    now = turn.digest
+    for field, value in now.request_ids:
+        # A hop may send several requests for one, under its id: to another path, or again after a failure.
+        used = [
+            digest
+            for digest in turn.same_request_id
+            if (field, value) in digest.request_ids
+            and digest.path == now.path
+            and digest.method == now.method
+        ]
+        others = [
+            digest
+            for digest in used
+            if None not in (digest.request, now.request) and digest.request != now.request
+        ]
+        if len({digest.request for digest in used}) != 1 or not others or others[0].failed:
+            continue
+        names = turn.exchange.request.fields.names & known.SESSION_HEADERS
+        if any(
+            value.encode("latin-1") in (line.value for line in turn.exchange.request.fields.lines(n))
+            for n in names
+        ):
+            continue
+        line = turn.exchange.request.fields.lines(field)[0]
+        yield (
+            line,
+            f"{line.shown_name} {shown(line.name, line.value)} named another request in exchange {others[0].number}",
+        )
+        return

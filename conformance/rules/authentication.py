@@ -22,16 +22,20 @@ import ipaddress
 import re
 from fnmatch import translate
 from functools import lru_cache
+from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from conformance import grammar, llm
 from conformance.known import API_KEYS, JOINED
-from conformance.message import Exchange, FieldLine, Request, Response
+from conformance.message import Exchange, FieldLine, Request, Response, Turn
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import is_secret_field, mask_text, quoted, shown
 
 if TYPE_CHECKING:
     from conformance.policy import Policy
+
+IN_A_ROW = 3
+"""401 that answer one credential before it is certain that nobody looks at them."""
 
 FIELDS = frozenset({"authorization", *API_KEYS})
 """The headers that are judged here."""
@@ -1293,3 +1297,88 @@ def _fields_of(request: Request) -> str:
         if len(request.fields)
         else "it has no headers"
     )
+
+
+@rule(
+    "RFC 9110 §15.5.2",
+    "RFC 7235 §3.1",
+    severity=WARNING,
+    fix="tame-retries",
+    evidence="flows",
+)
+def repeated_401_with_same_credentials(turn: Turn) -> Hits:
+    """Several 401 in a row answer the same credential.
+
+    Whatever is asked for, this credential does not open it, and asking again cannot help. slime's client
+    retries each call up to 60 times on any error, so a missing key looks like a server that hangs: "Timeout
+    while flushing cache." Claude Code 2.1.197 goes on for more than a minute.
+
+    Three in a row from one client, each sent after the last had been answered, make it certain; an answer of
+    another kind begins a new row. Requests without any credential count if they are the same request.
+
+    > If the request included authentication credentials, then the 401 response indicates that authorization has
+    > been refused for those credentials.
+
+    Bad::
+
+        > POST /pause_generation HTTP/1.1
+        > Host: 127.0.0.1:15000
+        > Authorization: Bearer wrong-key
+        > Content-Length: 2
+        < HTTP/1.1 401 Unauthorized
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-request-id: req_0001
+        < WWW-Authenticate: Bearer
+        < Content-Length: 24
+
+        > POST /flush_cache HTTP/1.1
+        > Host: 127.0.0.1:15000
+        > Authorization: Bearer wrong-key
+        > Content-Length: 2
+        < HTTP/1.1 401 Unauthorized
+        < Date: Fri, 20 Nov 2026 03:14:16 GMT
+        < x-request-id: req_0002
+        < WWW-Authenticate: Bearer
+        < Content-Length: 24
+
+        > POST /update_weights_from_disk HTTP/1.1
+        > Host: 127.0.0.1:15000
+        > Authorization: Bearer wrong-key
+        > Content-Length: 2
+        < HTTP/1.1 401 Unauthorized
+        < Date: Fri, 20 Nov 2026 03:14:17 GMT
+        < x-request-id: req_0003
+        < WWW-Authenticate: Bearer
+        < Content-Length: 24
+
+    Good::
+
+        > POST /pause_generation HTTP/1.1
+        > Host: 127.0.0.1:15000
+        > Authorization: Bearer wrong-key
+        > Content-Length: 2
+        < HTTP/1.1 401 Unauthorized
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-request-id: req_0004
+        < WWW-Authenticate: Bearer
+        < Content-Length: 24
+
+        > POST /pause_generation HTTP/1.1
+        > Host: 127.0.0.1:15000
+        > Authorization: Bearer right-key
+        > Content-Length: 2
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:16 GMT
+        < x-request-id: req_0005
+        < Content-Length: 2
+    """
+    now = turn.digest
+    if now.status != 401:
+        return
+    family = turn.same_client if now.credential is not None else turn.same_request
+    row = [*takewhile(lambda digest: digest.status == 401, reversed(family))][::-1]
+    # Several at once are one try each; what is sent when the first has been refused is another.
+    again = [digest for digest in row if row[0].precedes(digest)]
+    if row and row[0].precedes(now) and len(again) == IN_A_ROW - 2:
+        whose = "this credential" if now.credential is not None else "this request without a credential"
+        yield turn.exchange, f"the {IN_A_ROW}rd 401 in a row for {whose}, since exchange {row[0].number}"

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 
 from conformance import grammar
-from conformance.message import Exchange, FieldLine, Message, Request, Response
+from conformance.message import Exchange, FieldLine, Message, Request, Response, Turn
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import mask_text, mask_value, quoted, shown
 from conformance.websocket import accept, is_handshake
@@ -1140,3 +1140,81 @@ def credential_in_websocket_subprotocol(request: Request) -> Hits:
             yield line, f"{_name(line)} {shown(line.name, line.value)} holds a credential"
     if b"?" in request.target and (masked := mask_text(request.target)) != request.target:
         yield request, f"the handshake's query holds a credential: {quoted(masked)}"
+
+
+@rule("RFC 6455 §4.1", severity=ERROR, evidence="flows", fields=("sec-websocket-key",))
+def websocket_key_reused(turn: Turn) -> Hits:
+    """Two handshakes use the same Sec-WebSocket-Key.
+
+    The key proves to the client that the answer is to its own handshake. A gateway that copies its client's
+    key, or a client with a key in its source, accepts a cached or crossed answer as well.
+
+    > The nonce MUST be selected randomly for each connection.
+
+    Bad::
+
+        @ scheme: https
+        > GET /v1/responses HTTP/1.1
+        > Host: api.example
+        > Upgrade: websocket
+        > Connection: Upgrade
+        > Authorization: Bearer example-token
+        > OpenAI-Beta: responses_websockets=2026-02-06
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+        < HTTP/1.1 101 Switching Protocols
+        < Upgrade: websocket
+        < Connection: Upgrade
+        < Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=
+
+        @ scheme: https
+        > GET /v1/responses HTTP/1.1
+        > Host: api.example
+        > Upgrade: websocket
+        > Connection: Upgrade
+        > Authorization: Bearer example-token
+        > OpenAI-Beta: responses_websockets=2026-02-06
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+        < HTTP/1.1 101 Switching Protocols
+        < Upgrade: websocket
+        < Connection: Upgrade
+        < Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=
+
+    Good::
+
+        @ scheme: https
+        > GET /v1/responses HTTP/1.1
+        > Host: api.example
+        > Upgrade: websocket
+        > Connection: Upgrade
+        > Authorization: Bearer example-token
+        > OpenAI-Beta: responses_websockets=2026-02-06
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+        < HTTP/1.1 101 Switching Protocols
+        < Upgrade: websocket
+        < Connection: Upgrade
+        < Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=
+
+        @ scheme: https
+        > GET /v1/responses HTTP/1.1
+        > Host: api.example
+        > Upgrade: websocket
+        > Connection: Upgrade
+        > Authorization: Bearer example-token
+        > OpenAI-Beta: responses_websockets=2026-02-06
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: 3Fq2ZxTkQ0m1bB6y8n5c9w==
+        < HTTP/1.1 101 Switching Protocols
+        < Upgrade: websocket
+        < Connection: Upgrade
+        < Sec-WebSocket-Accept: u9iPPUTozt3Afem8nMG1Q/RXvCo=
+    """
+    before = turn.same_websocket_key
+    if len(before) == 1:
+        line = turn.exchange.request.fields.lines("sec-websocket-key")[0]
+        yield (
+            line,
+            f"Sec-WebSocket-Key {shown(line.name, line.value)} was used in exchange {before[0].number} already",
+        )
