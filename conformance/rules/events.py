@@ -1689,6 +1689,7 @@ def event_stream_starts_with_error(exchange: Exchange) -> Hits:
         < X-Request-Id: req_1
         < Cache-Control: no-store
         < Content-Length: 75
+        < Retry-After: 5
         <
         < {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}
     """
