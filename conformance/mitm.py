@@ -456,7 +456,7 @@ class Offline:
     def __init__(self) -> None:
         self.errors: list[str] = []
         """What addons logged as errors since it was last emptied."""
-        self._known: set[bytes] = set()
+        self._known: set[int] = set()  # hashes: a recording may hold a million tokens
         self._log = _Errors(self.errors)
         self._loop = asyncio.new_event_loop()
         self._master = Master(Options(), event_loop=self._loop)
@@ -500,7 +500,7 @@ class Offline:
         done = len(flow.metadata.get(JOURNAL, ()))
         for message in filter(None, (flow.request, flow.response)):
             self._known.update(
-                value for name, value in message.headers.fields if secret.is_secret_field(name)
+                hash(value) for name, value in message.headers.fields if secret.is_secret_field(name)
             )
         self._loop.run_until_complete(self._run(flow))
         for message in filter(None, (flow.request, flow.response)):
@@ -529,7 +529,7 @@ class Offline:
         return stream if callable(stream) else None
 
     def _hidden(self, name: bytes, value: bytes) -> bytes:
-        is_new = secret.is_secret_field(name) and value not in self._known
+        is_new = secret.is_secret_field(name) and hash(value) not in self._known
         return secret.digested(name, value) if is_new else value
 
 

@@ -99,11 +99,14 @@ def doubled(**more) -> http.HTTPFlow:
 
 # -- the promise
 
+HISTORY = {"Turn", "Legs"}
+"""Scopes of rules that an addon obeys only while it happens: what a client did over time, and what a hop that was
+recorded on both sides did, is not undone afterwards."""
 FIXABLE = [
     pytest.param(rule, example, id=f"{rule.name}-{number}")
     for rule in RULES.values()
     for number, example in enumerate(rule.examples)
-    if rule.fix in ORDER and example.bad
+    if rule.fix in ORDER and example.bad and rule.scope not in HISTORY
 ]
 
 
@@ -125,7 +128,7 @@ def test_what_names_an_addon_is_mended_by_it(folder: Path, rule, example, kind: 
     if rule.name not in fired(found.before):
         pytest.skip("not to be seen in a recording of this kind")
     assert found.errors == []
-    assert rule.name not in fired(found.after)
+    assert rule.name not in fired(found.after) or found.refused
     assert fired(found.after) <= fired(found.before)
     mended = path.read_bytes()
     again = fixed(path, in_place=True)

@@ -160,6 +160,8 @@ def test_no_module_is_too_long_or_called_utils() -> None:
     [
         ["--help"],
         ["check", "--help"],
+        ["fix", "--help"],
+        ["demo", "--help"],
         ["check", "recordings/clean"],
         ["rule"],
         ["rule", "duplicate-server"],
