@@ -478,8 +478,12 @@ def _piece(event: Event) -> Piece:
         said = _JSON.decode(event.data.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return Piece(event, None, "", False, event.data.strip().startswith(DONE))
+    return Piece(event, said, _type(said), True, False)
+
+
+def _type(said: Any) -> str:
     kind = said.get("type") if type(said) is dict else None
-    return Piece(event, said, kind if type(kind) is str else "", True, False)
+    return kind if type(kind) is str else ""
 
 
 def pieces(response: Response) -> tuple[Piece, ...] | None:
@@ -573,7 +577,7 @@ def _reply(exchange: Exchange, response: Response) -> Reply | None:
         told.is_whole = True
         # Gemini without alt=sse: the pieces of a stream in one array.
         documents = whole if isinstance(whole, list) else [whole]
-        said = [(one, None, one.get("type", "")) for one in documents if isinstance(one, dict)]
+        said = [(one, None, _type(one)) for one in documents if isinstance(one, dict)]
         shape = form.whole
     if not any(is_of(form, one, kind) or error_in(one) for one, _, kind in said):
         return None
