@@ -7,7 +7,7 @@ addon passes what is named and drops the rest. The table is `[policy.response-he
 too; profiles fill it.
 
 - Where `allow` names nothing, `from-providers` is dropped from responses of `[policy.routing]`'s `providers`
-  and from those that bear a provider's mark (OpenAI-Organization); a browser keeps CORS and security headers.
+  and from those that bear a provider's mark (OpenAI-Organization).
 - `internal` is dropped from all responses, and so is what names an address inside the network to a client
   outside. Behind a gateway (`behind-gateway` in `[policy.routing]`) internal headers are for the client.
 - Both go although a name with a * in `allow` covers them, unless `allow` names them in full.
@@ -27,11 +27,11 @@ from mitmproxy import ctx, http
 from mitmproxy.addonmanager import Loader
 
 from conformance import mitm
-from conformance.known import ALWAYS_ALLOWED, API_KEYS, BROWSER_SECURITY, CORS, named
+from conformance.known import ALWAYS_ALLOWED, API_KEYS, named
 from conformance.message import Fields, Request, Response
 from conformance.policy import ResponseHeaders as Policy
 from conformance.policy import Routing
-from conformance.rules.leaks import PROVIDERS_OWN, addresses_inside, is_browser
+from conformance.rules.leaks import PROVIDERS_OWN, addresses_inside
 
 CREDENTIALS = API_KEYS | {"authorization"}
 
@@ -43,7 +43,6 @@ def withheld(
     allow = named(policy.allow)
     internal = named(() if routing.behind_gateway else policy.internal)
     of_provider = named(policy.from_providers if _is_providers(response, routing, host) else ())
-    for_browser = named((*CORS, *BROWSER_SECURITY) if is_browser(request) else ())
     addresses = {id(line): why for line, why in addresses_inside(request, response, policy)}
     for at, line in enumerate(response.fields):
         name = line.key
@@ -59,7 +58,7 @@ def withheld(
             continue
         elif policy.allow:
             why = "it is not on the list (allow)"
-        elif of_provider.fullmatch(name) and not for_browser.fullmatch(name):
+        elif of_provider.fullmatch(name):
             why = "it is the provider's and would count for this host (from-providers)"
         else:
             continue

@@ -88,7 +88,7 @@ def _is_passed_on(exchange: Exchange, policy: Policy) -> bool:
     return bool(response.fields.names & PROVIDERS_OWN)
 
 
-def is_browser(request: Request) -> bool:
+def _is_browser(request: Request) -> bool:
     return "origin" in request.fields or (request.fields.one("user-agent") or b"").startswith(b"Mozilla/")
 
 
@@ -770,7 +770,7 @@ def security_header_from_provider(exchange: Exchange, policy: Policy) -> Hits:
         < Strict-Transport-Security: max-age=31536000; includeSubDomains; preload
         < Content-Length: 2
     """
-    if policy.response_headers.allow or is_browser(exchange.request):
+    if policy.response_headers.allow or _is_browser(exchange.request):
         lines = _providers(exchange, policy, known.BROWSER_SECURITY)
         if lines:
             yield lines[0], f"the provider's policies for browsers reach the client: {_listed(lines)}"
