@@ -43,7 +43,17 @@ _IN_TEXT = re.compile(
       | \beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]*)?      # JWT
     )"""
 )
-_BEARER_IN_TEXT = re.compile(rb"(?i)\b(bearer|basic)(\s+)([A-Za-z0-9+/_\-.~]{6,}+=*+)(?!\")")
+# Not the parameters of a challenge: Bearer realm="data-plane".
+_BEARER_IN_TEXT = re.compile(
+    rb"(?i)\b(bearer|basic)(\s+)(?!(?:realm|error|error_description|error_uri|scope|charset|resource_metadata"
+    rb"|authorization_uri|client_id|title|type)=\")([A-Za-z0-9+/_\-.~]{6,}+=*+)"
+)
+# A field line, or a member of the same name, wherever it is quoted: raw octets, a parser's words, a log.
+_FIELD_IN_TEXT = re.compile(
+    rb"(?i)(?<![\w\-])("
+    + b"|".join(sorted((re.escape(name.encode()) for name in FIELDS - {"sec-websocket-protocol"}), reverse=True))
+    + rb")((?:[ \t]|\\x[0-9a-f]{2}|\\[rnt])*+:[ \t]*+|['\"]\s*+:\s*+b?['\"])([^'\"\\\r\n]+)"
+)
 _QUERY = re.compile(
     rb"(?i)(?<=[?&;])((?:api[-_]?key|key|access_token|id_token|refresh_token|token|auth|password|secret|"
     rb"client_secret|signature|sig|x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature)=)([^&#\s\"']+)"
@@ -128,6 +138,8 @@ def mask_text(octets: bytes) -> bytes:
         octets = _USERINFO.sub(_HIDDEN, octets)
     if b'"' in octets:
         octets = _JSON.sub(_keep_first_unless_placeholder, octets)
+    if b":" in octets:
+        octets = _FIELD_IN_TEXT.sub(lambda m: m[1] + m[2] + mask_value(m[1], m[3]), octets)
     octets = _BEARER_IN_TEXT.sub(lambda m: m[0] if is_placeholder(m[3]) else m[1] + m[2] + _HIDDEN, octets)
     return _IN_TEXT.sub(_HIDDEN, octets)
 

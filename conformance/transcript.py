@@ -423,7 +423,7 @@ def write(
         for arrow, octets in ((">>", item.client), ("<<", item.server)):
             lines += [f"{arrow} {escape(line)}" for line in text_of(octets.data).splitlines(keepends=True)]
         return "\n".join(lines) + "\n"
-    lines += _facts_of(item)
+    lines += _facts_of(item, text_of)
     for message in item.messages:
         arrow = ">" if isinstance(message, Request) else "<"
         lines.append(f"{arrow} {escape(text_of(message.start_line))}")
@@ -495,7 +495,11 @@ def _shown(line: FieldLine, mask: Mask | None) -> str:
     return f"{escape(line.name)}: {escape(value)}"
 
 
-def _facts_of(exchange: Exchange) -> list[str]:
+def _masked(text: str, text_of: Callable[[bytes], bytes]) -> str:
+    return text_of(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+
+
+def _facts_of(exchange: Exchange, text_of: Callable[[bytes], bytes]) -> list[str]:
     partial = next(
         (part for part, message in (("request", exchange.request), ("response", exchange.response))
          if isinstance(message, Message) and message.partial), None)  # fmt: skip
@@ -512,6 +516,6 @@ def _facts_of(exchange: Exchange) -> list[str]:
         "answered": exchange.answered,
         "ended": exchange.ended,
         "partial": partial,
-        "error": " ".join(exchange.error.split()) if exchange.error else None,
+        "error": _masked(" ".join(exchange.error.split()), text_of) if exchange.error else None,
     }
     return [f"@ {name}: {value}" for name, value in values.items() if value is not None]
