@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from conformance import content, grammar, secret
 from conformance.known import ANTHROPIC_BETAS, OPENAI_BETAS, named
 from conformance.llm import endpoint
-from conformance.message import Exchange, FieldLine, Message, Request
+from conformance.message import Exchange, FieldLine, Legs, Message, Request
 from conformance.rule import ERROR, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted, shown
 from conformance.websocket import is_handshake
@@ -876,3 +876,82 @@ def _uses(document: dict[str, Any], feature: str) -> bool:
     if isinstance(value, list):
         return any(isinstance(entry, dict) and entry.get("type") == wanted for entry in value)
     return bool(value == wanted)
+
+
+@rule("RFC 9110 §7.6", severity=WARNING, evidence="legs", fields=HEADERS)
+def beta_token_dropped_by_hop(legs: Legs, policy: Policy) -> Hits:
+    """A hop removed a beta token.
+
+    The feature is off without an error; Anthropic asks gateways to forward the header unchanged, and smg and
+    sglang-router drop it with every header they do not know. What the policy says this upstream refuses
+    (``unsupported``, ``retired``, ``rename``) is rightly taken out, and so is oauth-2025-04-20 where the hop
+    sends another credential. A hop that makes another API's request of it is not judged.
+
+    > An intermediary not acting as a tunnel MUST implement the Connection header field, as specified in Section
+    > 7.6.1, and exclude fields from being forwarded that are only intended for the incoming connection.
+
+    Bad::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        > anthropic-version: 2023-06-01
+        > anthropic-beta: context-1m-2025-08-07,files-api-2025-04-14
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        > anthropic-version: 2023-06-01
+        > anthropic-beta: files-api-2025-04-14
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+    Good::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        > anthropic-version: 2023-06-01
+        > anthropic-beta: context-1m-2025-08-07,files-api-2025-04-14
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        > anthropic-version: 2023-06-01
+        > anthropic-beta: files-api-2025-04-14, context-1m-2025-08-07
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+    """
+    came, went = legs.requests
+    apis = [known.api if (known := endpoint(request)) else None for request in legs.requests]
+    if apis[0] != apis[1] or is_handshake(came) != is_handshake(went):
+        return
+    betas = policy.betas
+    refused = (*betas.unsupported, *betas.retired, *betas.rename, HTTP_TOKEN, "realtime=v1")
+    kept = {token.text for token in _tokens(went)}
+    authorization = [request.fields.lines("authorization")[:1] for request in legs.requests]
+    own = not authorization[1] or [line.value for line in authorization[0]] != [
+        line.value for line in authorization[1]
+    ]
+    lost: dict[str, str] = {}
+    for token in _in_headers(came, *HEADERS):
+        if (
+            token.text in kept
+            or _matches(refused, token.text)
+            or (own and token.text.startswith(OAUTH_TOKENS))
+        ):
+            continue
+        if token.header is not None and not legs.declared("request", token.header):
+            lost[token.text] = token.header
+    if lost:
+        header = next(iter(lost.values()))
+        where: FieldLine | Message = next(iter(went.fields.lines(header)), went)
+        yield where, f"{legs.hop} removed {_text(', '.join(lost))} from {header}"

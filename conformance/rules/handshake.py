@@ -15,7 +15,8 @@ import re
 from collections.abc import Mapping
 
 from conformance import grammar
-from conformance.message import Exchange, FieldLine, Message, Request, Response, Turn
+from conformance.known import API_KEYS
+from conformance.message import Exchange, FieldLine, Legs, Message, Request, Response, Turn
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import mask_text, mask_value, quoted, shown
 from conformance.websocket import accept, is_handshake
@@ -1218,3 +1219,229 @@ def websocket_key_reused(turn: Turn) -> Hits:
             line,
             f"Sec-WebSocket-Key {shown(line.name, line.value)} was used in exchange {before[0].number} already",
         )
+
+
+@rule(
+    "RFC 6455 §4.1",
+    "RFC 6455 §9.1",
+    "RFC 9110 §7.6.1",
+    "RFC 7230 §6.1",
+    severity=WARNING,
+    fix="filter-handshake",
+    evidence="legs",
+    fields=("sec-websocket-key",),
+)
+def websocket_key_forwarded(legs: Legs) -> Hits:
+    """A terminating gateway forwarded the client's Sec-WebSocket key, accept or extensions.
+
+    Each leg needs its own: the peer sees an accept or compression it never agreed to. bifrost's review asked to
+    deny sec-websocket-* in forwarded headers for this (bifrost#3204); a gateway that copies the headers of the
+    handshake into one of its own negotiates twice and relays frames that one side cannot read.
+
+    A tunnel (nginx, mitmproxy) rightly passes the whole handshake through. A gateway is told from it by what it
+    answers: other extensions than the upstream agreed to, under the same key; or the upstream's accept under
+    another key.
+
+    > The request MUST include a header field with the name |Sec-WebSocket-Key|. The value of this header field
+    > MUST be a nonce consisting of a randomly selected 16-byte value that has been base64-encoded [...] The
+    > nonce MUST be selected randomly for each connection.
+
+    Bad::
+
+        @ leg: client
+        > GET /v1/live HTTP/1.1
+        > Host: gateway.example
+        > Upgrade: websocket
+        > Connection: Upgrade
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+        > Sec-WebSocket-Extensions: permessage-deflate
+        < HTTP/1.1 101 Switching Protocols
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Upgrade: websocket
+        < Connection: Upgrade
+        < Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=
+
+        @ leg: server
+        > GET /v1/live HTTP/1.1
+        > Host: router.example
+        > Upgrade: websocket
+        > Connection: Upgrade
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+        > Sec-WebSocket-Extensions: permessage-deflate
+        < HTTP/1.1 101 Switching Protocols
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Upgrade: websocket
+        < Connection: Upgrade
+        < Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=
+        < Sec-WebSocket-Extensions: permessage-deflate
+
+    Good::
+
+        @ leg: client
+        > GET /v1/live HTTP/1.1
+        > Host: gateway.example
+        > Upgrade: websocket
+        > Connection: Upgrade
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+        > Sec-WebSocket-Extensions: permessage-deflate
+        < HTTP/1.1 101 Switching Protocols
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Upgrade: websocket
+        < Connection: Upgrade
+        < Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=
+
+        @ leg: server
+        > GET /v1/live HTTP/1.1
+        > Host: router.example
+        > Upgrade: websocket
+        > Connection: Upgrade
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: AAECAwQFBgcICQoLDA0ODw==
+        > Sec-WebSocket-Extensions: permessage-deflate
+        < HTTP/1.1 101 Switching Protocols
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Upgrade: websocket
+        < Connection: Upgrade
+        < Sec-WebSocket-Accept: Bz3qJYTGdOe8gUSpLosEdiLKDrk=
+        < Sec-WebSocket-Extensions: permessage-deflate
+    """
+    if legs.responses is None or legs.edits:
+        return
+    requests, (came, went) = legs.requests, legs.responses
+    keys = [request.fields.one("sec-websocket-key") for request in requests]
+    if came.status != 101 or went.status != 101 or None in keys:
+        return
+    if keys[0] == keys[1]:
+        agreed = [sorted(answer.fields.values("sec-websocket-extensions")) for answer in (came, went)]
+        if agreed[0] != agreed[1]:
+            yield (
+                requests[1].fields.lines("sec-websocket-key")[0],
+                f"{legs.hop} sent on its client's key and answered it with other extensions",
+            )
+    elif came.fields.values("sec-websocket-accept") == went.fields.values("sec-websocket-accept") != []:
+        yield (
+            went.fields.lines("sec-websocket-accept")[0],
+            f"{legs.hop} sent on the upstream's accept, which answers another key",
+        )
+
+
+@rule(
+    "RFC 6455 §4.1",
+    "RFC 6455 §4.2.2",
+    severity=WARNING,
+    evidence="legs",
+    fields=("sec-websocket-key",),
+)
+def websocket_handshake_header_changed(legs: Legs) -> Hits:
+    """A gateway dropped or invented handshake headers.
+
+    Lost subprotocols, extensions or credentials make the upstream refuse or speak another dialect. Traefik lost
+    Sec-WebSocket-Protocol and -Extensions (traefik#1945): clients that insist on the subprotocol they offered
+    close at once. A gateway may offer no compression, take a key out of the subprotocols (Realtime API) and put
+    in a credential of its own; it may not send none.
+
+    > If the response includes a |Sec-WebSocket-Protocol| header field and this header field indicates the use
+    > of a subprotocol that was not present in the client's handshake (the server has indicated a subprotocol
+    > not requested by the client), the client MUST _Fail the WebSocket Connection_.
+
+    Bad::
+
+        @ leg: client
+        > GET /v1/live HTTP/1.1
+        > Host: gateway.example
+        > Upgrade: websocket
+        > Connection: Upgrade
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+        > Sec-WebSocket-Protocol: realtime
+        < HTTP/1.1 101 Switching Protocols
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Upgrade: websocket
+        < Connection: Upgrade
+        < Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=
+
+        @ leg: server
+        > GET /v1/live HTTP/1.1
+        > Host: router.example
+        > Upgrade: websocket
+        > Connection: Upgrade
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: AAECAwQFBgcICQoLDA0ODw==
+        < HTTP/1.1 101 Switching Protocols
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Upgrade: websocket
+        < Connection: Upgrade
+        < Sec-WebSocket-Accept: Bz3qJYTGdOe8gUSpLosEdiLKDrk=
+
+    Good::
+
+        @ leg: client
+        > GET /v1/live HTTP/1.1
+        > Host: gateway.example
+        > Upgrade: websocket
+        > Connection: Upgrade
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+        > Authorization: Bearer example-1
+        > Sec-WebSocket-Protocol: realtime
+        < HTTP/1.1 101 Switching Protocols
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Upgrade: websocket
+        < Connection: Upgrade
+        < Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=
+        < Sec-WebSocket-Protocol: realtime
+
+        @ leg: server
+        > GET /v1/live HTTP/1.1
+        > Host: router.example
+        > Upgrade: websocket
+        > Connection: Upgrade
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: AAECAwQFBgcICQoLDA0ODw==
+        > Authorization: Bearer example-2
+        > Sec-WebSocket-Protocol: realtime
+        < HTTP/1.1 101 Switching Protocols
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Upgrade: websocket
+        < Connection: Upgrade
+        < Sec-WebSocket-Accept: Bz3qJYTGdOe8gUSpLosEdiLKDrk=
+        < Sec-WebSocket-Protocol: realtime
+    """
+    came, went = legs.requests
+    if not (is_handshake(came) and is_handshake(went)):
+        return
+    offered, sent = _protocols(came), _protocols(went)
+    lost = [
+        name for name in offered if name not in sent and mask_value(b"Sec-WebSocket-Protocol", name) == name
+    ]
+    if lost and not legs.declared("request", "sec-websocket-protocol"):
+        yield went, f"{legs.hop} did not offer the subprotocol {quoted(mask_text(b', '.join(lost)), 80)}"
+    if came.fields.names & _CREDENTIALS and not went.fields.names & _CREDENTIALS and not _holds_key(sent):
+        yield went, f"{legs.hop} sent the handshake without any credential; the client had given one"
+    if legs.responses is not None and legs.responses[0].status == legs.responses[1].status == 101:
+        chosen, told = map(_protocols, legs.responses)
+        # What the upstream has chosen and the client never offered cannot be told to it.
+        if (
+            chosen != told
+            and set(chosen) <= set(offered)
+            and not legs.declared("response", "sec-websocket-protocol")
+        ):
+            names = [
+                quoted(mask_text(b", ".join(some)), 60) if some else "no subprotocol"
+                for some in (chosen, told)
+            ]
+            yield legs.responses[1], f"the upstream chose {names[0]}, {legs.hop} told the client {names[1]}"
+
+
+_CREDENTIALS = API_KEYS | {"authorization"}
+
+
+def _protocols(message: Message) -> list[bytes]:
+    return message.fields.values("sec-websocket-protocol")
+
+
+def _holds_key(protocols: list[bytes]) -> bool:
+    return any(mask_value(b"Sec-WebSocket-Protocol", name) != name for name in protocols)

@@ -14,7 +14,7 @@ from itertools import pairwise
 from conformance import grammar
 from conformance.history import waits
 from conformance.known import JOINED
-from conformance.message import Digest, Response, Turn
+from conformance.message import Digest, Legs, Response, Turn
 from conformance.policy import Policy
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import shown
@@ -128,7 +128,7 @@ def status_503_without_retry_after(response: Response) -> Hits:
         > POST /v1/messages HTTP/1.1
         > Host: api.example
         > Content-Length: 2
-        < HTTP/1.1 529 Overloaded
+        < HTTP/1.1 500 Internal Server Error
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < x-request-id: req_0003
         < Content-Length: 104
@@ -1109,3 +1109,201 @@ def idempotency_key_reused(turn: Turn) -> Hits:
             line,
             f"Idempotency-Key {shown(line.name, line.value)} was sent in exchange {before[0].number} with another request",
         )
+
+
+_WAITS = frozenset({"retry-after", "retry-after-ms", "x-ms-retry-after-ms"})
+
+
+@rule(
+    "RFC 9110 §10.2.3",
+    "RFC 9110 §7.6",
+    "RFC 7231 §7.1.3",
+    severity=WARNING,
+    fix="allow-response-headers",
+    evidence="legs",
+    fields=_WAITS,
+)
+def retry_after_dropped_by_hop(legs: Legs) -> Hits:
+    """A hop removed or renamed Retry-After.
+
+    The client retries at once although the provider named a time. Allow-lists forget it, and LiteLLM passes it
+    on as llm_provider-retry-after, which no SDK reads. A hop that answers with a success, after another attempt,
+    has no need of it.
+
+    > Servers send the "Retry-After" header field to indicate how long the user agent ought to wait before
+    > making a follow-up request.
+
+    Bad, also 429-without-retry-after::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        < HTTP/1.1 429 Too Many Requests
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < llm_provider-retry-after: 20
+        < Content-Length: 2
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        < HTTP/1.1 429 Too Many Requests
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Retry-After: 20
+        < Content-Length: 2
+
+    Good::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        < HTTP/1.1 429 Too Many Requests
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Retry-After: 20
+        < Content-Length: 2
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        < HTTP/1.1 429 Too Many Requests
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Retry-After: 20
+        < Content-Length: 2
+    """
+    if legs.responses is None:
+        return
+    came, went = legs.responses
+    said = next((line for line in came.fields if line.key in _WAITS), None)
+    if said is None or came.status < 400 or went.status < 400 or went.fields.names & _WAITS:
+        return
+    if legs.declared("response", said.key) or "x-should-retry" in went.fields:
+        return
+    renamed = next((line for line in went.fields if line.key.endswith("retry-after")), None)
+    how = f"calls it {renamed.shown_name}" if renamed is not None else "says nothing of it"
+    where = went if renamed is None else renamed
+    yield where, f"the upstream said {said.shown_name} {shown(said.name, said.value)}; {legs.hop} {how}"
+
+
+@rule("RFC 9110 §10.2.3", "RFC 7231 §7.1.3", severity=WARNING, fix="map-status", evidence="legs")
+def mapped_status_without_retry_after(legs: Legs) -> Hits:
+    """A hop mapped a status to 429 or 503 without Retry-After.
+
+    The client learns that it should wait but not for how long, so each client waits as it likes and all come
+    back together. Cody Gateway maps 429 to 503 and adds a Retry-After of its own where the upstream gave none.
+
+    > When sent with a 503 (Service Unavailable) response, Retry-After indicates how long the service is
+    > expected to be unavailable to the client.
+
+    Bad::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        < HTTP/1.1 503 Service Unavailable
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < X-Upstream-Status: 500
+        < Content-Length: 2
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        < HTTP/1.1 500 Internal Server Error
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+    Good::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        < HTTP/1.1 503 Service Unavailable
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Retry-After: 10
+        < X-Upstream-Status: 500
+        < Content-Length: 2
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        < HTTP/1.1 500 Internal Server Error
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+    """
+    if legs.responses is None:
+        return
+    came, went = legs.responses
+    # Where the upstream had named a time, it was dropped: the rule above.
+    told = (went.fields.names | came.fields.names) & _WAITS
+    if went.status in (429, 503) and came.status != went.status and came.status >= 400 and not told:
+        yield went, f"{legs.hop} made {went.status} of {came.status} and does not say when to try again"
+
+
+@rule("RFC 9110 §9.2.2", "RFC 7231 §4.2.2", severity=WARNING, fix="tame-retries", evidence="legs")
+def retries_multiplied_across_hops(legs: Legs) -> Hits:
+    """One client request became several upstream requests, and the client retried as well.
+
+    Retries multiply: 3 tries in the SDK times 3 in the harness make 9 (harbor 0.24.0 with litellm), and a
+    gateway that tries three times makes 27. Let one place retry: the one that knows what a retry costs. The
+    client's retries are known by x-stainless-retry-count, which the SDKs of OpenAI and Anthropic send, or by
+    the same request before it.
+
+    > A proxy MUST NOT automatically retry non-idempotent requests.
+
+    Bad::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        > x-stainless-retry-count: 2
+        < HTTP/1.1 502 Bad Gateway
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        > x-stainless-retry-count: 2
+        < HTTP/1.1 502 Bad Gateway
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        > x-stainless-retry-count: 2
+        < HTTP/1.1 502 Bad Gateway
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+    Good::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        > x-stainless-retry-count: 0
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        > x-stainless-retry-count: 0
+        < HTTP/1.1 502 Bad Gateway
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        > x-stainless-retry-count: 0
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+    """
+    count = legs.client.request.fields.one("x-stainless-retry-count")
+    tries = int(count) if count is not None and count.isdigit() and len(count) < 4 else 0
+    tries = max(tries, legs.repeats)
+    if tries and len(legs.attempts) > 1:
+        upstream = len(legs.attempts)
+        product = f"{(tries + 1) * upstream} in all, if each did"
+        yield legs.client.request, f"the client's try {tries + 1} became {upstream} upstream: {product}"

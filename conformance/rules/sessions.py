@@ -18,8 +18,15 @@ from functools import lru_cache
 from conformance import llm
 from conformance.content import decoded, document
 from conformance.conversation import CLAUDE_USER, body_ids
-from conformance.known import BRANCHES, CONVERSATION_IDS, SAME_SESSION, SESSION_HEADERS
-from conformance.message import Digest, Exchange, FieldLine, Request, Turn
+from conformance.known import (
+    BRANCHES,
+    CONVERSATION_IDS,
+    GATEWAY_CONTROL,
+    SAME_SESSION,
+    SESSION_HEADERS,
+    named,
+)
+from conformance.message import Digest, Exchange, FieldLine, Legs, Request, Turn
 from conformance.policy import Policy, Session
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import is_placeholder, mask_text, quoted, shown
@@ -1386,3 +1393,150 @@ def previous_response_on_other_deployment(turn: Turn) -> Hits:
             f"the response that this request continues was made by {_says(maker.deployment)} in exchange "
             f"{maker.number}, and {_says(now.deployment)} answers {now.status}",
         )
+
+
+@rule(
+    "RFC 9110 §5.1",
+    "RFC 7230 §3.2.1",
+    severity=WARNING,
+    fix="inject-session",
+    evidence="legs",
+    breaks=("smg 1.13.0", "sglang-router 0.3.2"),
+)
+def session_header_dropped_by_hop(legs: Legs, policy: Policy) -> Hits:
+    """A hop removed the session header.
+
+    smg forwards an allow-list and drops all other session headers, so the next router cannot be sticky;
+    sglang-router 0.3.2 drops them all, and nginx, Caddy and both routers those whose name has an underscore.
+    A gateway that names the session in another header, or in the content, has kept it. Towards a model provider
+    a gateway's own header (x-litellm-session-id) is rightly taken out.
+
+    > A proxy MUST forward unrecognized header fields unless the field name is listed in the Connection header
+    > field (Section 7.6.1) or the proxy is specifically configured to block, or otherwise transform, such
+    > fields.
+
+    Bad::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        > x-session-id: conversation-1
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+    Good::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        > x-session-id: conversation-1
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        > X-SMG-Routing-Key: conversation-1
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+    """
+    came, went = legs.requests
+    given = _session_lines(came, policy)
+    if not given or any(_session_lines(went, policy)):
+        return
+    content = decoded(went)
+    if content is None and went.body is not None:
+        return
+    host = (legs.server.upstream or (went.fields.one("host") or b"").decode("latin-1")).rpartition(":")[0]
+    provider = any(fnmatchcase(host, pattern) for pattern in policy.routing.providers)
+    ours = named(GATEWAY_CONTROL)
+    for line in given:
+        value = line.value
+        if (provider and ours.fullmatch(line.key)) or legs.declared("request", line.key):
+            continue
+        if value in went.target or value in went.fields.block or (content is not None and value in content):
+            continue
+        yield (
+            went,
+            f"{legs.hop} did not forward {line.shown_name} {shown(line.name, value)}, nor any other session id",
+        )
+        return
+
+
+def _session_lines(request: Request, policy: Policy) -> list[FieldLine]:
+    """The lines by which a request says which conversation it belongs to."""
+    wanted = _CONVERSATION_IDS | ({policy.session.header} if policy.session.header else set())
+    return [line for line in request.fields if line.key in wanted and line.value]
+
+
+@rule("RFC 9110 §7.7", "RFC 7230 §5.7.2", severity=WARNING, evidence="legs")
+def session_id_changed_by_hop(legs: Legs, policy: Policy) -> Hits:
+    """A hop replaced the client's session id.
+
+    Two routers in a row follow different keys, and what the client's side logs cannot be found upstream. The
+    OpenHands SDK 1.58 overwrites an x-litellm-session-id that its user had set with its own conversation's
+    (software-agent-sdk#3467). A hop that adds an id of its own beside the client's changes nothing.
+
+    > A proxy SHOULD NOT modify header fields that provide information about the endpoints of the communication
+    > chain, the resource state, or the selected representation (other than the content) unless the field's
+    > definition specifically allows such modification or the modification is deemed necessary for privacy or
+    > security.
+
+    Bad::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        > x-session-id: conversation-1
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        > x-session-id: pool-7
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+    Good::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        > x-session-id: conversation-1
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        > x-session-id: conversation-1
+        > X-SMG-Routing-Key: pool-7
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+    """
+    came, went = legs.requests
+    for line in _session_lines(came, policy):
+        after = went.fields.lines(line.key)
+        values = {kept.value for kept in after}
+        if not after or line.value in values or legs.declared("request", line.key):
+            continue
+        # A hop may pass it on under another name, beside its own.
+        if any(kept.value == line.value for kept in _session_lines(went, policy)):
+            continue
+        now = shown(after[0].name, after[0].value)
+        yield after[0], f"{line.shown_name} {shown(line.name, line.value)} left {legs.hop} as {now}"
