@@ -302,7 +302,8 @@ class Linter:
                 self._run(rule, exchange, frame)
         if self._connection:
             self._connections(exchange)
-        if self._history is not None:
+        # What a hop made of a request is no further request of the client's.
+        if self._history is not None and exchange.leg != "server":
             self._turns(exchange, self._history)
         if self._legs and (legs := of_journal(exchange)) is not None:
             self._check_legs(legs)

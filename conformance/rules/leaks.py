@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 LEAST = 12
 """Octets of a credential that is looked for elsewhere: shorter ones are words."""
 
+LEAST_IN_HEADER = 8
+"""The same where only other headers are searched."""
+
 _CREDENTIALS = known.API_KEYS | {
     "authorization",
     "x-portkey-api-key",
@@ -114,12 +117,12 @@ def _bare(value: bytes) -> bytes:
     return _SCHEME.sub(b"", value, count=1).strip()
 
 
-def _secrets(request: Request) -> dict[bytes, FieldLine]:
+def _secrets(request: Request, least: int = LEAST) -> dict[bytes, FieldLine]:
     """The credentials of a request that are long enough to be told from words."""
     return {
         value: line
         for line in request.fields
-        if line.key in _CREDENTIALS and len(value := _bare(line.value)) >= LEAST and not is_placeholder(value)
+        if line.key in _CREDENTIALS and len(value := _bare(line.value)) >= least and not is_placeholder(value)
     }
 
 
@@ -239,7 +242,7 @@ def gateway_credential_sent_to_provider(legs: Legs) -> Hits:
         < Content-Length: 2
     """
     came, went = legs.requests
-    given, sent = _secrets(came), _secrets(went)
+    given, sent = _secrets(came, LEAST_IN_HEADER), _secrets(went, LEAST_IN_HEADER)
     own = sent.keys() - given.keys() if not legs.edits else set()
     for value, line in given.items():
         place = next((kept for kept in went.fields if value in kept.value), None)
@@ -454,7 +457,9 @@ def cookie_sent_to_provider(exchange: Exchange, policy: Policy) -> Hits:
     if "chatgpt.com" in _said_host(request) or not _goes_to_provider(exchange, policy):
         return
     for line in request.fields.lines("cookie"):
-        names = [pair.partition(b"=")[0].strip() for pair in line.value.split(b";")]
+        # What has no "=" is a value without a name (RFC 6265 §5.2), and never shown.
+        pairs = [pair.strip().partition(b"=") for pair in line.value.split(b";")]
+        names = [name if equals else name and b"***" for name, equals, _ in pairs]
         foreign = [name for name in names if name and not _INFRASTRUCTURE_COOKIES.match(name)]
         if foreign:
             host = quoted(_said_host(request).encode())
