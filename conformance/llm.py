@@ -626,26 +626,30 @@ def _read(
             _add_call(told, open_calls, key, value, calls)
 
 
-def _walk(said: Any, steps: tuple[str, ...]) -> Iterator[tuple[tuple[int, ...], Any]]:
+def _walk(said: Any, steps: tuple[str, ...]) -> list[tuple[tuple[int, ...], Any]]:
     """(indexes passed, value) for every place that the steps lead to; a last member that is missing is None."""
-    here: list[tuple[tuple[int, ...], Any]] = [((), said)]
-    last = len(steps) - 1
-    if type(said) is dict and type(index := said.get("index", said.get("output_index"))) is int:
-        here = [((index,), said)]
-    for at, step in enumerate(steps):
-        there: list[tuple[tuple[int, ...], Any]] = []
-        for key, value in here:
-            if step == "*":
-                if type(value) is list:
-                    for position, member in enumerate(value):
-                        index = member.get("index") if type(member) is dict else None
-                        there.append(((*key, index if type(index) is int else position), member))
-            elif type(value) is dict and (step in value or at == last):
-                there.append((key, value.get(step)))
-        if not there:
-            return
-        here = there
-    yield from here
+    index = said.get("index", said.get("output_index")) if type(said) is dict else None
+    here: list[tuple[tuple[int, ...], Any]] = [((index,) if type(index) is int else (), said)]
+    for step in steps[:-1] if steps[-1] != "*" else steps:
+        if step == "*":
+            here = [
+                ((*key, _index(member, position)), member)
+                for key, value in here
+                if type(value) is list
+                for position, member in enumerate(value)
+            ]
+        else:
+            here = [(key, value[step]) for key, value in here if type(value) is dict and step in value]
+        if not here:
+            return here
+    if steps[-1] == "*":
+        return here
+    return [(key, value.get(steps[-1])) for key, value in here if type(value) is dict]
+
+
+def _index(member: Any, position: int) -> int:
+    index = member.get("index") if type(member) is dict else None
+    return index if type(index) is int else position
 
 
 def _is_something(value: Any) -> bool:

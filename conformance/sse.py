@@ -126,7 +126,11 @@ def parse(octets: bytes) -> EventStream:
 
 def declared(message: Message) -> bool:
     """Whether Content-Type says that the content is an event stream; False where it says two things."""
-    return media_type(message) == MEDIA_TYPE
+    kept = message.__dict__
+    if "_declares_events" not in kept:
+        kept["_declares_events"] = media_type(message) == MEDIA_TYPE
+    is_one: bool = kept["_declares_events"]
+    return is_one
 
 
 def events(message: Message) -> EventStream | None:

@@ -131,7 +131,7 @@ def event_stream_with_wrong_content_type(exchange: Exchange) -> Hits:
         <
     """
     response = exchange.response
-    if response is None or not response.body or sse.declared(response):
+    if response is None or not response.body or response.body[0] in b'{[<"' or sse.declared(response):
         return
     if len(response.fields.lines("content-type")) > 1 or not _expects_events(exchange.request):
         return
@@ -317,12 +317,17 @@ def stream_request_answered_without_stream(exchange: Exchange) -> Hits:
         < {"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}
     """
     response = exchange.response
-    if response is None or response.status != 200 or not response.body or not content.is_whole(response):
+    if (
+        response is None
+        or response.status != 200
+        or not response.body
+        or llm.answers(exchange.request) is None
+    ):
         return
     media = content.media_type(response)
     if media is None or media == sse.MEDIA_TYPE or not (content.is_json(media) or media in _PLAIN):
         return
-    if not llm.wants_stream(exchange.request):
+    if not llm.wants_stream(exchange.request) or not content.is_whole(response):
         return
     octets = content.decoded(response)
     if (
