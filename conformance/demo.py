@@ -32,6 +32,7 @@ from email.message import Message
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import FrameType
 from typing import ClassVar, NamedTuple
 
 from conformance import lint, recording
@@ -279,7 +280,7 @@ def hold(folder: Path) -> dict[str, Way]:
     """Send the traffic both ways and lint what was recorded in ``folder``. Raises DemoFailed."""
     recordings = {name: folder / f"{name.split()[0]}.flow" for name in WAYS}
     with contextlib.ExitStack() as ends:
-        ends.enter_context(_terminable())
+        ends.enter_context(_handled(signal.default_int_handler, signal.SIGTERM))
         upstream = ends.enter_context(_gateway())
         started = [
             ends.enter_context(_proxy(words, upstream, recordings[name])) for name, words in WAYS.items()
@@ -296,22 +297,32 @@ def hold(folder: Path) -> dict[str, Way]:
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Make SIGTERM what Ctrl-C is, so that nothing is left running."""
+def _handled(handler: Callable[[int, FrameType | None], None], *numbers: int) -> Iterator[None]:
+    """These signals go to the handler; only the main thread may say so."""
     if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        numbers = ()
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put signals off: one that comes while a process is being made would leave it to itself."""
+    came: list[int] = []
+    with _handled(lambda number, _: came.append(number), signal.SIGINT, signal.SIGTERM):
+        yield
+    if came:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
 def _gateway() -> Iterator[int]:
     with _Server(("127.0.0.1", 0), _Gateway) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:
             yield server.server_port
@@ -323,15 +334,16 @@ def _gateway() -> Iterator[int]:
 @contextlib.contextmanager
 def _proxy(words: list[str], upstream: int, path: Path) -> Iterator[Callable[[], int]]:
     """A mitmdump in front of the gateway, and what waits for its port."""
-    with tempfile.TemporaryDirectory(prefix="hoplint-demo-", ignore_cleanup_errors=True) as own:
+    with contextlib.ExitStack() as ends:
+        own = ends.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
         log = Path(own, "log")
-        with log.open("wb") as out:
-            process = subprocess.Popen(  # noqa: S603 - ourselves
-                [sys.executable, "-u", *words, "--mode", f"reverse:http://127.0.0.1:{upstream}",
-                 "--listen-host", "127.0.0.1", "--listen-port", "0", "-w", str(path),
-                 "--set", f"confdir={own}", "--set", "flow_detail=0"],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-            )  # fmt: skip
+        command = [
+            sys.executable, "-u", *words, "--mode", f"reverse:http://127.0.0.1:{upstream}", "--listen-host", "127.0.0.1",
+            "--listen-port", "0", "-w", str(path), "--set", f"confdir={own}", "--set", "flow_detail=0",
+        ]  # fmt: skip
+        with _undisturbed(), log.open("wb") as out:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)  # noqa: S603
+            ends.callback(_end, process)
 
         def port() -> int:
             until = time.monotonic() + PATIENCE
@@ -342,12 +354,13 @@ def _proxy(words: list[str], upstream: int, path: Path) -> Iterator[Callable[[],
             said = log.read_text(errors="replace").strip().splitlines() or ["it says nothing"]
             raise DemoFailed(f"mitmdump does not start: {said[-1]}")
 
-        try:
-            yield port
-        finally:
-            process.terminate()
-            try:
-                process.wait(PATIENCE)
-            finally:
-                process.kill()
-                process.wait()
+        yield port
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
