@@ -8,6 +8,7 @@ judge these: a request sent again, a session that moved, a token that was not se
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
@@ -182,6 +183,9 @@ class History:
         lost = exchange.error is not None
         retry = fields.one("x-stainless-retry-count")
         content = _content(request)
+        if isinstance(asked, dict) and "client_metadata" in asked:
+            # Codex writes the members of client_metadata in another order each time (Rust's HashMap).
+            content = json.dumps(asked, sort_keys=True).encode()
         prompt = conversation.prompt(asked, host) if asked is not None else None
         idempotency_key = fields.one("idempotency-key")
         named = asked.get("previous_response_id") if isinstance(asked, dict) else None

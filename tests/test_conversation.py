@@ -30,14 +30,20 @@ class Agent:
         self.session = session
         self.turn = 0
 
-    def ask(self, index: Conversations, reply: str | None, *, failed: bool = False, known: bool = True) -> tuple[int, int]:
+    def ask(
+        self, index: Conversations, reply: str | None, *, failed: bool = False, known: bool = True
+    ) -> tuple[int, int]:
         asked = prompt({"messages": self.messages, "model": "m"})
         assert asked is not None
         answer = answered(asked, said(reply)) if reply and known and not failed else None
         found = index.place(asked, answer, session=self.session, failed=failed, is_retry=False)
         if not failed:
             self.turn += 1
-            self.messages = [*self.messages, message("assistant", reply or "?"), message("user", f"go on {self.turn}")]
+            self.messages = [
+                *self.messages,
+                message("assistant", reply or "?"),
+                message("user", f"go on {self.turn}"),
+            ]
         return found
 
 
@@ -77,7 +83,11 @@ def test_interleaved_conversations(order: list[str], known: bool) -> None:
 def test_a_retry_is_no_new_conversation(session: str | None, turns: int) -> None:
     index, agent = Conversations(), Agent("hello", session)
     before = [agent.ask(index, "yes") for _ in range(turns)]
-    places = [agent.ask(index, None, failed=True), agent.ask(index, None, failed=True), agent.ask(index, "done")]
+    places = [
+        agent.ask(index, None, failed=True),
+        agent.ask(index, None, failed=True),
+        agent.ask(index, "done"),
+    ]
     assert len({*places}) == 1
     assert places[0] == (1, turns + 1)
     assert agent.ask(index, "more") == (1, turns + 2)
@@ -105,8 +115,14 @@ def test_a_retry_that_the_client_announces() -> None:
 def test_another_model_goes_on_with_the_conversation() -> None:
     index = Conversations()
     one = prompt({"model": "a", "messages": [message("user", "hi")]})
-    two = prompt({"model": "b", "messages": [message("user", "hi"), message("assistant", "yes"), message("user", "go")]})
-    assert one and two
+    two = prompt(
+        {
+            "model": "b",
+            "messages": [message("user", "hi"), message("assistant", "yes"), message("user", "go")],
+        }
+    )
+    assert one
+    assert two
     first = index.place(one, answered(one, said("yes")), session=None, failed=False, is_retry=False)
     assert index.place(two, None, session=None, failed=False, is_retry=False) == (first[0], 2)
 
@@ -115,13 +131,18 @@ def test_a_reply_that_the_client_changed_counts_if_only_one_can_be_meant() -> No
     index = Conversations()
     one = prompt({"messages": [message("user", "hi")]})
     two = prompt({"messages": [message("user", "hi"), message("assistant", "cut"), message("user", "go")]})
-    assert one and two
-    index.place(one, answered(one, said("<think>long</think>cut")), session=None, failed=False, is_retry=False)
+    assert one
+    assert two
+    index.place(
+        one, answered(one, said("<think>long</think>cut")), session=None, failed=False, is_retry=False
+    )
     assert index.place(two, None, session=None, failed=False, is_retry=False) == (1, 2)
 
     index = Conversations()
     for _ in range(2):
-        index.place(one, answered(one, said("<think>long</think>cut")), session=None, failed=False, is_retry=False)
+        index.place(
+            one, answered(one, said("<think>long</think>cut")), session=None, failed=False, is_retry=False
+        )
     assert index.place(two, None, session=None, failed=False, is_retry=False) == (3, 1)
 
 
@@ -139,7 +160,11 @@ ALIKE = [
         "messages": [
             message("system", "S"),
             message("user", "go"),
-            {"role": "assistant", "content": "ok", "tool_calls": [{"id": "c1", "function": {"name": "run", "arguments": "{}"}}]},
+            {
+                "role": "assistant",
+                "content": "ok",
+                "tool_calls": [{"id": "c1", "function": {"name": "run", "arguments": "{}"}}],
+            },
             {"role": "tool", "tool_call_id": "c1", "content": "out"},
         ]
     },
@@ -156,7 +181,10 @@ ALIKE = [
     {
         "system": [{"type": "text", "text": "S", "cache_control": {"type": "ephemeral"}}],
         "messages": [
-            {"role": "user", "content": [{"type": "text", "text": "go", "cache_control": {"type": "ephemeral"}}]},
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": "go", "cache_control": {"type": "ephemeral"}}],
+            },
             {
                 "role": "assistant",
                 "content": [
@@ -186,14 +214,25 @@ def test_gemini_calls_have_no_ids() -> None:
             "systemInstruction": {"parts": [{"text": "S"}]},
             "contents": [
                 {"role": "user", "parts": [{"text": "go"}]},
-                {"role": "model", "parts": [{"text": "hm", "thought": True}, {"functionCall": {"name": "run", "id": "made-up"}}]},
+                {
+                    "role": "model",
+                    "parts": [
+                        {"text": "hm", "thought": True},
+                        {"functionCall": {"name": "run", "id": "made-up"}},
+                    ],
+                },
                 {"role": "user", "parts": [{"functionResponse": {"name": "run"}}]},
             ],
         }
     )
     assert found is not None
     assert (found.kinds, found.is_mid_turn) == ("ucr", True)
-    first = prompt({"systemInstruction": {"parts": [{"text": "S"}]}, "contents": [{"role": "user", "parts": [{"text": "go"}]}]})
+    first = prompt(
+        {
+            "systemInstruction": {"parts": [{"text": "S"}]},
+            "contents": [{"role": "user", "parts": [{"text": "go"}]}],
+        }
+    )
     assert first is not None
     assert answered(first, said("", "another-id")) == found.chain[1]
 
@@ -204,21 +243,49 @@ def test_a_string_is_one_message() -> None:
 
 @pytest.mark.parametrize(
     "document",
-    [None, [], "x", {}, {"messages": []}, {"messages": {}}, {"messages": 1}, {"messages": [None, 1, []]}, {"input": [[]]}],
+    [
+        None,
+        [],
+        "x",
+        {},
+        {"messages": []},
+        {"messages": {}},
+        {"messages": 1},
+        {"messages": [None, 1, []]},
+        {"input": [[]]},
+    ],
 )
 def test_what_is_no_history(document: object) -> None:
     assert prompt(document) is None
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["user", "tool", "text", "tool_use"]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(
-            ["role", "content", "type", "text", "parts", "id", "tool_calls", "function", "call_id", "functionCall", "system"]
-        ),
-        inner,
-        max_size=4,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=5)
+    | st.sampled_from(["user", "tool", "text", "tool_use"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "role",
+                    "content",
+                    "type",
+                    "text",
+                    "parts",
+                    "id",
+                    "tool_calls",
+                    "function",
+                    "call_id",
+                    "functionCall",
+                    "system",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=20,
 )
@@ -240,12 +307,16 @@ def test_replies_that_are_not_known(reply: Reply | None) -> None:
 
 def test_ids_in_the_content() -> None:
     user = json.dumps({"device_id": "d", "session_id": "s-1"})
-    assert list(body_ids({"metadata": {"session_id": "a", "user_id": user}, "session_id": "b", "conversation_id": {}})) == [
+    assert list(
+        body_ids({"metadata": {"session_id": "a", "user_id": user}, "session_id": "b", "conversation_id": {}})
+    ) == [
         ("metadata.session_id", "a"),
         ("session_id", "b"),
         ("metadata.user_id", "s-1"),
     ]
-    assert list(body_ids({"metadata": {"user_id": "user_ab_account__session_1f"}})) == [("metadata.user_id", "1f")]
+    assert list(body_ids({"metadata": {"user_id": "user_ab_account__session_1f"}})) == [
+        ("metadata.user_id", "1f")
+    ]
     assert list(body_ids({"metadata": {"user_id": "{session"}})) == []
     assert list(body_ids({"metadata": {"user_id": "no session here"}, "user": "u"})) == []
 
