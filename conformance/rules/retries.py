@@ -128,7 +128,7 @@ def status_503_without_retry_after(response: Response) -> Hits:
         > POST /v1/messages HTTP/1.1
         > Host: api.example
         > Content-Length: 2
-        < HTTP/1.1 500 Internal Server Error
+        < HTTP/1.1 529 Overloaded
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < x-request-id: req_0003
         < Content-Length: 104
