@@ -11,6 +11,7 @@ reported all the same, because gateways read headers into maps.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,6 +30,9 @@ HEADERS = ("anthropic-beta", "openai-beta")
 KNOWN = {"anthropic-beta": ANTHROPIC_BETAS, "openai-beta": OPENAI_BETAS}
 MEMBER = "anthropic_beta"
 """Member of the content in which Bedrock looks for the tokens."""
+
+MAX_TOKENS = 256
+"""Tokens of one line that are looked at. Claude Code sends up to 20; a line of a million is an attack on us."""
 
 HTTP_TOKEN = "responses=experimental"  # noqa: S105 - no password
 WEBSOCKET_TOKENS = "responses_websockets="
@@ -57,7 +61,7 @@ def _in_headers(request: Request, *names: str) -> Iterator[_Token]:
     """The well-formed tokens of these headers."""
     for name in names:
         for line in request.fields.lines(name):
-            for member in line.value.split(b","):
+            for member in line.value.split(b",", MAX_TOKENS)[:MAX_TOKENS]:
                 text = member.strip(grammar.OWS).decode("latin-1")
                 if _TOKEN.fullmatch(text):
                     yield _Token(line, text.lower(), name)
@@ -84,7 +88,7 @@ def _find_list(request: Message) -> Any:
 def _in_content(request: Request) -> Iterator[_Token]:
     """The well-formed tokens of the content's list."""
     listed = _listed(request)
-    for item in listed if isinstance(listed, list) else ():
+    for item in listed[:MAX_TOKENS] if isinstance(listed, list) else ():
         if isinstance(item, str) and _TOKEN.fullmatch(item.strip()):
             yield _Token(request, item.strip().lower(), None)
 
@@ -92,6 +96,15 @@ def _in_content(request: Request) -> Iterator[_Token]:
 def _tokens(request: Request) -> Iterator[_Token]:
     yield from _in_headers(request, *HEADERS)
     yield from _in_content(request)
+
+
+def _distinct(tokens: Iterator[_Token]) -> Iterator[_Token]:
+    """The first of each: that one is repeated is duplicate-beta-token."""
+    seen: set[str] = set()
+    for token in tokens:
+        if token.text not in seen:
+            seen.add(token.text)
+            yield token
 
 
 def _said(token: _Token) -> str:
@@ -178,11 +191,11 @@ def duplicate_beta_token(request: Request) -> Hits:
         > anthropic-beta: context-1m-2025-08-07,fast-mode-2026-02-01
     """
     # The header and the content may say the same: that is not twice.
-    seen: set[tuple[str | None, str]] = set()
+    seen: Counter[tuple[str | None, str]] = Counter()
     for token in _tokens(request):
-        if (token.header, token.text) in seen:
+        seen[token.header, token.text] += 1
+        if seen[token.header, token.text] == 2:
             yield token.where, f"{_said(token)} appears twice"
-        seen.add((token.header, token.text))
 
 
 @rule(
@@ -237,7 +250,7 @@ def beta_token_malformed(request: Request) -> Hits:
     if not isinstance(listed, list):
         yield request, f"{MEMBER} in the content is a {type(listed).__name__}, not a list of tokens"
         return
-    for item in listed:
+    for item in listed[:MAX_TOKENS]:
         if not isinstance(item, str):
             yield request, f"{MEMBER} in the content holds a {type(item).__name__} where a token belongs"
         elif not item.strip() or item != item.strip() or not _TOKEN.fullmatch(item) or item != item.lower():
@@ -302,7 +315,7 @@ def unsupported_beta_token(request: Request, policy: Policy) -> Hits:
     if not betas.unsupported and not betas.rename:
         return
     elsewhere = betas.refused_on_token_count if _counts_tokens(request) else ()
-    for token in _tokens(request):
+    for token in _distinct(_tokens(request)):
         if _matches(elsewhere, token.text) or _matches(betas.retired, token.text):
             continue  # beta-header-on-token-count, retired-beta-token
         if (other := betas.rename.get(token.text)) is not None:
@@ -349,7 +362,7 @@ def unknown_beta_token(request: Request, policy: Policy) -> Hits:
         > anthropic-beta: context-management-2025-06-27
     """
     betas = policy.betas
-    for token in _in_headers(request, *betas.judged):
+    for token in _distinct(_in_headers(request, *betas.judged)):
         known = token.text in KNOWN[token.header or ""] or token.text in betas.rename.values()
         listed = (*betas.known, *betas.unsupported, *betas.retired, betas.websocket or "")
         if not known and not _matches(listed, token.text):
@@ -394,7 +407,7 @@ def retired_beta_token(request: Request, policy: Policy) -> Hits:
         > Authorization: Bearer sk-0123456789abcdef
     """
     if policy.betas.retired:
-        for token in _tokens(request):
+        for token in _distinct(_tokens(request)):
             if _matches(policy.betas.retired, token.text):
                 yield token.where, f"{_said(token)} is refused by this upstream since it left beta"
 
@@ -454,7 +467,10 @@ def beta_token_rejected_by_upstream(exchange: Exchange) -> Hits:
         yield token.where, f"{_said(token)}: the upstream's 400 names it"
     if not blamed and sent and b"invalid beta flag" in text:
         names = ", ".join(_text(token) for token in sent)
-        yield next(iter(sent.values())).where, f"the upstream's 400 is about a beta token; sent were {names}"
+        yield (
+            next(iter(sent.values())).where,
+            f"{names}: the upstream's 400 is about one of these beta tokens",
+        )
 
 
 def _names(text: bytes, token: str) -> bool:
@@ -544,7 +560,7 @@ def beta_header_on_token_count(request: Request, policy: Policy) -> Hits:
     """
     refused = policy.betas.refused_on_token_count
     if refused and _counts_tokens(request):
-        for token in _in_headers(request, "anthropic-beta"):
+        for token in _distinct(_in_headers(request, "anthropic-beta")):
             if _matches(refused, token.text):
                 yield token.where, f"{_said(token)}: this upstream refuses it where it counts tokens"
 

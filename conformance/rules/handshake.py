@@ -781,11 +781,12 @@ def unoffered_websocket_extension(exchange: Exchange) -> Hits:
     offered = {token.lower() for _, token in _members(exchange.request, "sec-websocket-extensions")}
     for line, token in _members(response, "sec-websocket-extensions"):
         if token.lower() not in offered:
-            said = ", ".join(sorted(quoted(each, 40) for each in offered)) or "none"
+            said = ", ".join(sorted(quoted(each, 40) for each in list(offered)[:9])) or "none"
             yield (
                 line,
                 f"the server accepts the extension {quoted(mask_text(token))}; the client offered {said}",
             )
+            return  # one is enough to fail
 
 
 @rule(
@@ -825,9 +826,9 @@ def websocket_extensions_malformed(message: Message) -> Hits:
         # Recipients must skip empty members of a list, so one of them is no reason to fail.
         if not members:
             yield line, f"{_name(line)} {shown(line.name, line.value)} names no extension"
-        for member in members:
-            if not _EXTENSION.fullmatch(member):
-                yield line, f"{_name(line)}: {quoted(mask_text(member))} is not an extension with parameters"
+        wrong = next((member for member in members if not _EXTENSION.fullmatch(member)), None)
+        if wrong is not None:
+            yield line, f"{_name(line)}: {quoted(mask_text(wrong))} is not an extension with parameters"
 
 
 @rule(
@@ -928,15 +929,14 @@ def duplicate_websocket_subprotocol(request: Request) -> Hits:
     """
     seen: set[bytes] = set()
     for line in request.fields.lines("sec-websocket-protocol"):
-        told = False
+        problem: str | None = None
         for part in line.value.split(b","):
             member = part.strip(grammar.OWS)
-            if not member and not told:
-                told = True
-                yield line, f"{_name(line)} {shown(line.name, line.value)} has an empty member"
-            elif member and member in seen:
-                yield line, f"{_name(line)} offers {shown(line.name, member)} twice"
+            if problem is None and (not member or member in seen):
+                problem = f"offers {shown(line.name, member)} twice" if member else "has an empty member"
             seen.add(member)
+        if problem is not None:
+            yield line, f"{_name(line)} {shown(line.name, line.value)} {problem}"
 
 
 @rule(
