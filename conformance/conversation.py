@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -236,8 +237,8 @@ def _at(document: Any, path: str) -> str | None:
 # ---- which conversation
 
 
-@dataclass(slots=True)
-class _Point:
+@dataclass(slots=True, eq=False)
+class Point:
     """A request of a conversation, where it may go on."""
 
     conversation: int
@@ -245,20 +246,31 @@ class _Point:
     session: str | None
     setup: bytes | None
     asked: bytes
-    answered: bytes | None
-    failed: bool
+    at: float
+    """When it was asked."""
+    answered: bytes | None = None
+    failed: bool = False
     is_continued: bool = False
+    continues: Point | None = None
+    """The request that this one goes on from, until it is known whether it did."""
 
 
 class Conversations:
-    """Numbers the conversations of one recording. Bounded: KEPT."""
+    """Numbers conversations: of a recording, or of what is under way. Bounded: KEPT requests, or ``kept``.
 
-    def __init__(self) -> None:
+    Who reads a recording knows how a request ended and calls ``place``. Who is asked while it is under way
+    calls ``ask`` when it begins and ``settle`` when it has ended.
+    """
+
+    def __init__(self, kept: int | None = None, ttl: float = math.inf) -> None:
+        """``ttl``: after so many seconds a request is forgotten, and its conversation with the last of them."""
+        self._kept = KEPT if kept is None else kept
+        self._ttl = ttl
         self._count = 0
-        self._points: deque[_Point] = deque()
-        self._asked: dict[bytes, deque[_Point]] = {}
+        self._points: deque[Point] = deque()
+        self._asked: dict[bytes, deque[Point]] = {}
         """By the history of the request."""
-        self._answered: dict[bytes, deque[_Point]] = {}
+        self._answered: dict[bytes, deque[Point]] = {}
         """By the same, continued by the reply."""
 
     def place(
@@ -270,29 +282,62 @@ class Conversations:
         so. A request with the history of an earlier one is a retry of it if that one failed, and another
         rollout otherwise.
         """
+        point = self.ask(asked, session=session, is_retry=is_retry)
+        self.settle(point, reply, failed=failed)
+        return point.conversation, point.turn
+
+    def begin(self) -> int:
+        """The number of a new conversation, whose requests are told by something else than their messages."""
+        self._count += 1
+        return self._count
+
+    def ask(
+        self, asked: Prompt, *, session: str | None = None, is_retry: bool = False, now: float = 0.0
+    ) -> Point:
+        """Where a request belongs; ``settle`` says later how it ended. ``now``: seconds of a steady clock."""
+        self._expire(now)
         before = self._retried(asked, session, is_retry)
         if before is not None:
-            conversation, turn = before.conversation, before.turn
-            if not failed:
-                before.failed = False  # answered now: who asks the same once more begins a rollout
-                before.answered = None
-        elif (before := self._continued(asked, session)) is not None:
-            conversation, turn = before.conversation, before.turn + 1
-            before.is_continued = before.is_continued or not failed
+            conversation, turn, continues = before.conversation, before.turn, before.continues
+            # Who asks the same once more, when this one is answered, begins a rollout; what was answered to
+            # the first try nobody has seen.
+            before.failed = False
+            _forget(self._answered, before.answered, before)
+            before.answered = None
+        elif (continues := self._continued(asked, session)) is not None:
+            conversation, turn = continues.conversation, continues.turn + 1
         else:
-            self._count += 1
-            conversation, turn = self._count, 1
-        self._keep(_Point(conversation, turn, session, asked.setup, asked.chain[-1], reply, failed))
-        return conversation, turn
+            conversation, turn = self.begin(), 1
+        if continues is not None:
+            continues.is_continued = True
+        point = Point(conversation, turn, session, asked.setup, asked.chain[-1], now, continues=continues)
+        self._keep(point)
+        return point
 
-    def _retried(self, asked: Prompt, session: str | None, is_retry: bool) -> _Point | None:
-        # Two ids are two sessions, whatever they ask.
-        for point in reversed(self._asked.get(asked.chain[-1], ())):
-            if (point.failed or is_retry) and (session == point.session or None in (session, point.session)):
-                return point
-        return None
+    def settle(self, point: Point, reply: bytes | None, *, failed: bool) -> None:
+        """A request has ended. ``reply`` and ``failed``: as for ``place``."""
+        if failed:
+            point.failed = True
+            if point.continues is not None:
+                point.continues.is_continued = False
+            return
+        point.continues = None
+        if reply is not None and point.answered is None and point in self._asked.get(point.asked, ()):
+            point.answered = reply
+            _remember(self._answered, reply, point)
 
-    def _continued(self, asked: Prompt, session: str | None) -> _Point | None:
+    def _retried(self, asked: Prompt, session: str | None, is_retry: bool) -> Point | None:
+        # Two ids are two sessions, whatever they ask. Of several rollouts one that failed is tried again,
+        # though another one may have been asked later.
+        found = [
+            point
+            for point in reversed(self._asked.get(asked.chain[-1], ()))
+            if session == point.session or None in (session, point.session)
+        ]
+        failed = next((point for point in found if point.failed), None)
+        return failed or (found[0] if is_retry and found else None)
+
+    def _continued(self, asked: Prompt, session: str | None) -> Point | None:
         # The longest history first: with the reply, or, where that is not known, with any reply.
         for length in range(len(asked.chain) - 1, 0, -1):
             key = asked.chain[length - 1]
@@ -312,18 +357,23 @@ class Conversations:
                     return best or alone
         return None
 
-    def _keep(self, point: _Point) -> None:
-        if len(self._points) == KEPT:
-            old = self._points.popleft()
-            for index, key in ((self._asked, old.asked), (self._answered, old.answered)):
-                _forget(index, key, old)
+    def _keep(self, point: Point) -> None:
+        if len(self._points) >= self._kept:
+            self._drop_oldest()
         self._points.append(point)
         _remember(self._asked, point.asked, point)
-        if point.answered is not None and not point.failed:
-            _remember(self._answered, point.answered, point)
+
+    def _expire(self, now: float) -> None:
+        while self._points and now - self._points[0].at > self._ttl:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        old = self._points.popleft()
+        _forget(self._asked, old.asked, old)
+        _forget(self._answered, old.answered, old)
 
 
-def _best(points: list[_Point], asked: Prompt, session: str | None) -> _Point | None:
+def _best(points: list[Point], asked: Prompt, session: str | None) -> Point | None:
     """Of those that may be meant, the one of the same session, else with the same system prompt, else the oldest."""
     if len(points) > 1:
         same = [point for point in points if session is not None and point.session == session]
@@ -331,12 +381,12 @@ def _best(points: list[_Point], asked: Prompt, session: str | None) -> _Point | 
     return points[0] if points else None
 
 
-def _remember(index: dict[bytes, deque[_Point]], key: bytes, point: _Point) -> None:
+def _remember(index: dict[bytes, deque[Point]], key: bytes, point: Point) -> None:
     index.setdefault(key, deque(maxlen=KEPT_ALIKE)).append(point)
 
 
-def _forget(index: dict[bytes, deque[_Point]], key: bytes | None, point: _Point) -> None:
-    if key is not None and (found := index.get(key)) and found[0] is point:
-        found.popleft()
+def _forget(index: dict[bytes, deque[Point]], key: bytes | None, point: Point) -> None:
+    if key is not None and (found := index.get(key)) and point in found:
+        found.remove(point)
         if not found:
             del index[key]
