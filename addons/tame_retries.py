@@ -51,7 +51,8 @@ _DURATION = re.compile(
 )
 _UNITS = {b"": 1, b"s": 1, b"m": 60, b"mi": 60, b"ms": 0.001}
 """Seconds in a unit, by its first letters."""
-_IN_MS = ("retry-after-ms", "x-ms-retry-after-ms")
+_PARTS = {"retry-after": 1, "ratelimit-reset": 1, "retry-after-ms": 1000, "x-ms-retry-after-ms": 1000}
+"""Headers that name a time to wait, and in what parts of a second."""
 
 
 def tamed(
@@ -66,10 +67,11 @@ def tamed(
     enough = 2 if response.status in REFUSED else policy.storm
     is_storm = policy.storm > 0 and failures >= enough
     overloaded = response.status in policy.overloaded
-    times = [seconds for _, seconds in waits(response.fields, now)] + _resets(response)
-    wait = _longest(response.fields, times)
+    times = list(_times(response, now))
+    wait = math.ceil(max(times)) if times else None
     if overloaded:
-        wait = max(wait or policy.retry_after, policy.storm_retry_after if is_storm else 0)
+        wait = policy.retry_after if wait is None else wait
+        wait = max(wait, policy.storm_retry_after) if is_storm else wait
     differ = (is_storm and overloaded) or (len(times) > 1 and max(times) - min(times) > 1)
     yield from _said(response.fields, wait, differ=differ)
     if overloaded or (not is_storm and response.status not in policy.permanent):
@@ -80,19 +82,20 @@ def tamed(
         yield from _not_again(response.fields, f"waiting does not change a {response.status}")
 
 
-def _resets(response: Response) -> list[float]:
-    """RateLimit-Reset of the early drafts, in seconds; a large number is a point in time."""
-    value = response.fields.one("ratelimit-reset") or b""
-    is_wait = response.status in (429, 503) and DIGITS.fullmatch(value) and len(value) < 7
-    return [float(value)] if is_wait else []
+def _times(response: Response, now: float | None) -> Iterator[float]:
+    """Every time to wait that the response names, in seconds, also where it does not name it well."""
+    yield from (seconds for _, seconds in waits(response.fields, now))
+    for line in response.fields.lines("retry-after"):
+        if (seconds := _duration(line.value)) is not None:
+            yield seconds
+    reset = response.fields.one("ratelimit-reset")
+    if response.status in (429, 503) and reset is not None and _is_wait(reset):
+        yield float(reset)
 
 
-def _longest(fields: Fields, times: list[float]) -> int | None:
-    """The longest of these times in whole seconds, or of what Retry-After says without being well-formed."""
-    times = times + [
-        seconds for line in fields.lines("retry-after") if (seconds := _duration(line.value)) is not None
-    ]
-    return math.ceil(max(times)) if times else None
+def _is_wait(reset: bytes) -> bool:
+    """Whether RateLimit-Reset is a time to wait, as in its early drafts; a large number is a point in time."""
+    return DIGITS.fullmatch(reset) is not None and len(reset) < 7
 
 
 def _duration(value: bytes) -> float | None:
@@ -108,27 +111,21 @@ def _said(fields: Fields, wait: int | None, *, differ: bool) -> Iterator[mitm.Ch
 
     None: there is no such time.
     """
-    has_line = False
     for at, line in enumerate(fields):
-        if line.key == "retry-after":
-            well_formed = DIGITS.fullmatch(line.value) or date(line.value) is not None
-            if wait is None and not well_formed:
-                why = f"Retry-After {shown(line.name, line.value)} dropped: it is neither seconds nor a date"
-                yield mitm.Change("drop", at, None, why)
-                continue
-            has_line = True
-            if not well_formed or differ:
-                yield from _set(at, line, b"%d" % (wait or 0))
-        elif (
-            line.key == "ratelimit-reset" and differ and DIGITS.fullmatch(line.value) and len(line.value) < 7
-        ):
-            yield from _set(at, line, b"%d" % (wait or 0))
-        elif line.key in _IN_MS and differ:
-            yield from _set(at, line, b"%d" % ((wait or 0) * 1000))
-    if wait is not None and not has_line:
-        yield mitm.Change(
-            "add", -1, FieldLine(b"Retry-After", b"%d" % wait), "clients are told when to retry"
-        )
+        name = line.key
+        if name not in _PARTS or (name == "ratelimit-reset" and not _is_wait(line.value)):
+            continue
+        readable = name != "retry-after" or DIGITS.fullmatch(line.value) or date(line.value) is not None
+        if wait is None and not readable:
+            why = (
+                f"{line.shown_name} {shown(line.name, line.value)} dropped: neither whole seconds nor a date"
+            )
+            yield mitm.Change("drop", at, None, why)
+        elif wait is not None and (differ or not readable):
+            yield from _set(at, line, b"%d" % (wait * _PARTS[name]))
+    if wait is not None and "retry-after" not in fields:
+        line = FieldLine(b"Retry-After", b"%d" % wait)
+        yield mitm.Change("add", -1, line, "clients are told when to retry")
 
 
 def _set(at: int, line: FieldLine, value: bytes) -> Iterator[mitm.Change]:

@@ -60,6 +60,54 @@ def test_rewrite_writes_headers_journal_and_what_came_in() -> None:
     assert set(received) == {"response"}
 
 
+def test_legs_are_parted_where_connection_changes() -> None:
+    """mitmproxy goes by the object that came in for the connection it came by."""
+    flow = flow_with(((b"Connection", b"close"), (b"X", b"1"), (b"Server", b"a")))
+    came = flow.response
+    came.stream = True
+    mitm.rewrite(flow, "response", "one", lambda fields: [drop(1)])
+    assert flow.response is came
+    mitm.rewrite(flow, "response", "two", lambda fields: [drop(0)])
+    assert came.headers.fields == ((b"Connection", b"close"), (b"Server", b"a"))
+    assert flow.response.headers.fields == ((b"Server", b"a"),)
+    assert flow.response.stream is True
+
+
+def test_what_was_refused_is_left_alone() -> None:
+    flow = flow_with()
+
+    def no(fields: Fields) -> list[mitm.Change]:
+        raise mitm.Refused("no")
+
+    mitm.rewrite(flow, "response", "one", no)
+    refused = flow.response.headers.fields
+    mitm.rewrite(flow, "response", "two", lambda fields: [drop(0)])
+    mitm.rewrite(flow, "request", "two", lambda fields: [drop(0)])
+    assert flow.response.headers.fields == refused
+    assert [entry["op"] for entry in flow.metadata[mitm.JOURNAL]] == ["refuse"]
+
+
+def test_status_is_journaled_and_read_back(tmp_path) -> None:
+    from conformance import recording
+
+    flow = flow_with()
+    flow.response.status_code = 500
+    mitm.set_status(flow, "one", 502, "it is the upstream's")
+    (entry,) = flow.metadata[mitm.JOURNAL]
+    assert (entry["op"], entry["field"], entry["before"], entry["after"]) == (
+        "set",
+        ":status",
+        ["500"],
+        ["502"],
+    )
+    path = tmp_path / "a.flow"
+    with path.open("wb") as file:
+        FlowWriter(file).add(flow)
+    (exchange,) = recording.read(path)
+    assert (exchange.response.status, exchange.response.reason) == (502, b"Bad Gateway")
+    assert exchange.received.response.status == 500
+
+
 def test_journal_survives_the_flow_file(tmp_path) -> None:
     flow = flow_with()
     mitm.rewrite(flow, "response", "one", lambda fields: [drop(1), drop(3)])
