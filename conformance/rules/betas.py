@@ -133,8 +133,8 @@ def beta_header_on_several_lines(request: Request) -> Hits:
     """Beta tokens are spread over several header lines.
 
     Gateways that read headers into a map keep one line and lose the other tokens: codex-lb at d4b00fd is one,
-    anything written around Python's ``dict(headers)`` another. Servers and proxies measured pass both lines
-    on, apache, lighttpd and Envoy join them, and sglang-router and smg drop OpenAI-Beta altogether.
+    anything written around Python's ``dict(headers)`` another. Of the servers and proxies measured apache and
+    lighttpd join the lines, sglang-router drops both headers, smg OpenAI-Beta, and the others pass on both lines.
 
     > When a field name is repeated within a section, its combined field value consists of the list of
     > corresponding field line values within that section, concatenated in order, with each field line value
@@ -834,8 +834,8 @@ def body_feature_without_beta(request: Request, policy: Policy) -> Hits:
     """The body uses a feature whose beta token is missing.
 
     A hop removed the token but not the field, so the upstream answers 400 for an unknown field
-    (``context_management: Extra inputs are not permitted``). sglang-router and smg drop every header they do
-    not know, LiteLLM the tokens its table does not have. Which fields need which token is ``features`` in
+    (``context_management: Extra inputs are not permitted``). sglang-router drops every header it does not
+    know, LiteLLM the tokens its table does not have. Which fields need which token is ``features`` in
     ``[policy.betas]``.
 
     Bad::

@@ -183,14 +183,24 @@ def websocket_upgrade_missing(request: Request) -> Hits:
     "RFC 7230 §6.7",
     severity=ERROR,
     fields=("upgrade",),
-    breaks=("websockets", "aiohttp server", "uvicorn", "nginx", "haproxy"),
+    breaks=(
+        "websockets 17",
+        "aiohttp server",
+        "uvicorn",
+        "hypercorn",
+        "granian",
+        "node",
+        "haproxy",
+        "caddy",
+        "envoy",
+    ),
 )
 def websocket_connection_upgrade_missing(request: Request) -> Hits:
     """A WebSocket handshake has no Connection: upgrade.
 
-    With ``Connection: keep-alive`` alone websockets answers 426, the aiohttp server 400, granian 400, and
-    uvicorn, hypercorn, nginx, haproxy, apache, caddy and Go serve a plain GET. mitmproxy, node and varnish
-    upgrade all the same, so that it works in the lab.
+    With ``Connection: keep-alive`` alone websockets 17 answers 426, the aiohttp server 400, haproxy 2.6 502,
+    and uvicorn, hypercorn, granian, node, caddy and envoy serve a plain GET. nginx, apache, varnish and
+    mitmproxy upgrade all the same, so that it works in the lab.
 
     > The request MUST contain a |Connection| header field whose value MUST include the "Upgrade" token.
 
@@ -451,8 +461,8 @@ def _is_nonce(value: bytes) -> bool:
 def duplicate_websocket_header(message: Message) -> Hits:
     """A Sec-WebSocket header that may appear once appears twice.
 
-    A gateway copied the client's line beside its own: websockets, uvicorn and autobahn refuse the handshake
-    with 400, the others read one of the keys, and the accept fits the other. Extensions and Protocol may be
+    A gateway copied the client's line beside its own: websockets 17, uvicorn and autobahn refuse the handshake
+    with 400, the others read one of the keys, and the accept may fit the other. Extensions and Protocol may be
     repeated in a request but not in a response (§11.3.2, §11.3.4), Version the other way round.
 
     > The |Sec-WebSocket-Key| header field MUST NOT appear more than once in an HTTP request.
@@ -952,8 +962,8 @@ def http_header_in_websocket_handshake(request: Request) -> Hits:
     The Codex upstream closes the socket before response.created when accept, content-type, cookie or
     content-length are forwarded (Soju06/codex-lb#1016). codex-lb 1.20.1 bridged ``POST /v1/responses`` to the
     upstream's WebSocket and carried the POST's headers over: Content-Type, ``Accept: text/event-stream``,
-    Accept-Encoding and a second ``Connection: keep-alive``, which makes uvicorn serve a plain GET. A length
-    above zero makes uvicorn, hypercorn, granian and Go refuse or hang up, because the frames are its content.
+    Accept-Encoding and a second ``Connection: keep-alive``, which makes uvicorn and hypercorn serve a plain
+    GET. With content uvicorn, websockets and envoy hang up, hypercorn and lighttpd answer 400.
 
     Accept-Encoding, ``Accept: */*`` and Cookie are ordinary: aiohttp and browsers send them themselves.
 

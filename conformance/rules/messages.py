@@ -23,7 +23,7 @@ IN_HANDSHAKE = ("upgrade", "sec-websocket-accept", "sec-websocket-version")
 
 MAX_MESSAGE = 2**20
 """Octets of one message that Python's websockets takes by default (``max_size``). aiohttp takes 4 MiB, uvicorn
-and Codex (tungstenite) 16 MiB, node's ws 100 MiB."""
+16 MiB, tungstenite (Codex) 64 MiB in frames of 16 MiB, node's ws 100 MiB."""
 
 NORMAL = frozenset({None, 1000, 1001, 1005, 1012})
 """Closes that say nothing is wrong: done, going away, no code given, restarting (IANA's registry: 1012)."""
@@ -468,7 +468,7 @@ def websocket_message_too_large(frame: Frame) -> Hits:
     """A message is larger than common limits.
 
     websockets closes with 1009 above 1 MiB by default, whichever side it is on; aiohttp above 4 MiB, uvicorn
-    and tungstenite above 16 MiB. A whole conversation in one response.create gets there by its images or tool
+    above 16 MiB. A whole conversation in one response.create gets there by its images or tool
     outputs: continue with previous_response_id, which the API offers for that, or raise the limit.
 
     > Implementations that have implementation- and/or platform-specific limitations regarding the frame size
