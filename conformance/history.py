@@ -188,6 +188,7 @@ class History:
             content = json.dumps(asked, sort_keys=True).encode()
         prompt = conversation.prompt(asked, host) if asked is not None else None
         idempotency_key = fields.one("idempotency-key")
+        identity = None if content is None else _digest(host, request.method, request.target, content)
         named = asked.get("previous_response_id") if isinstance(asked, dict) else None
         previous = _digest(named.encode("utf-8", "replace")) if isinstance(named, str) and named else None
         retries = int(retry) if retry is not None and retry.isdigit() and len(retry) < 6 else None
@@ -212,7 +213,7 @@ class History:
             and exchange.error is not None
             and _UNSENT.search(exchange.error) is not None,
             is_handshake="sec-websocket-key" in names,
-            request=None if content is None else _digest(host, request.method, request.target, content),
+            request=identity,
             details=_digest(
                 b" ".join([name.encode("latin-1") for name in sorted(names - _VOLATILE)]),
                 *(line.value for name in _DECISIVE if name in names for line in fields.lines(name)),
@@ -223,7 +224,11 @@ class History:
             ),
             session=session,
             session_field=field,
-            is_fresh=session is not None and ("session", host, session) not in self._filed,
+            is_fresh=session is not None
+            and all(
+                identity is not None and digest.request == identity
+                for digest in self._seen(("session", host, session))
+            ),
             is_branch=not names.isdisjoint(known.BRANCHES),
             conversation=number,
             turn=turn,

@@ -527,7 +527,7 @@ class Digest:
     """The id that the request gives its session: the one the upstream reads, or the most exact one."""
     session_field: str = ""
     is_fresh: bool = False
-    """No earlier request has this session id."""
+    """No earlier request, but for tries of the same, has this session id."""
     is_branch: bool = False
     """A header says that it is a sub-agent's."""
     conversation: int | None = None

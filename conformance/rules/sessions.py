@@ -245,24 +245,30 @@ def session_id_changes_within_conversation(turn: Turn) -> Hits:
         < Content-Length: 288
     """
     now = turn.digest
-    before = [digest for digest in turn.same_conversation if digest.session is not None]
+    before = _answered(turn)
     if now.session is None or not before or _is_path(now):
         return
-    ids = [digest.session for digest in before]
-    last = ids[-1]
-    if now.session != last:
-        certain = len(ids) > 1 or not before[-1].is_fresh or not now.is_fresh
-        if len(set(ids)) == 1 and certain:
-            yield _line(turn), _changed(last, now, before[-1])
-    elif len(ids) == 2 and ids[0] != ids[1]:
-        yield _line(turn), _changed(ids[0], now, before[0])
+    if _has_changed([*before, now]) and not _has_changed(before) and not _always_new(before[:SEVERAL]):
+        other = next(digest for digest in reversed(before) if digest.session != now.session)
+        yield (
+            _line(turn),
+            f"{now.session_field} is {_says(now.session)} in a conversation that was {_says(other.session or '')} in "
+            f"exchange {other.number}",
+        )
 
 
-def _changed(before: str | None, now: Digest, where: Digest) -> str:
-    return (
-        f"{now.session_field} is {_says(now.session or '')} in a conversation that began with "
-        f"{_says(before or '')} in exchange {where.number}"
-    )
+def _answered(turn: Turn) -> list[Digest]:
+    """The turns before this one that have a session id; not those that failed, and were tried again."""
+    return [digest for digest in turn.same_conversation if digest.session is not None and not digest.failed]
+
+
+def _has_changed(turns: list[Digest]) -> bool:
+    """Whether there are several ids, at least one of which was used for more than one request."""
+    return len({digest.session for digest in turns}) > 1 and not all(digest.is_fresh for digest in turns)
+
+
+def _always_new(turns: list[Digest]) -> bool:
+    return len(turns) == SEVERAL and all(digest.is_fresh for digest in turns)
 
 
 def _is_path(digest: Digest) -> bool:
@@ -486,11 +492,10 @@ def session_id_changes_per_request(turn: Turn) -> Hits:
         < Content-Length: 288
     """
     now = turn.digest
-    before = turn.same_conversation
+    before = _answered(turn)
     if now.session is None or not now.is_fresh or len(before) != SEVERAL - 1 or _is_path(now):
         return
-    ids = {digest.session for digest in before}
-    if None not in ids and len(ids) == len(before) and all(digest.is_fresh for digest in before):
+    if _always_new([*before, now]) and len({digest.session for digest in before}) == len(before):
         yield (
             _line(turn),
             f"{now.session_field} {_says(now.session)} is the conversation's {SEVERAL}rd id in {SEVERAL} requests, "
