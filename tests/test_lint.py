@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from conformance import lint, recording
-from conformance.message import Connection, Edit, Evidence, Frame, Message, Octets, Request, Response
+from conformance.message import Connection, Edit, Evidence, Frame, Message, Octets, Request, Response, Turn
 from conformance.policy import Policy
 from conformance.policy import load as load_policy
 from conformance.rule import ERROR, NOTE, WARNING, Hits, Rule, load
@@ -99,6 +99,24 @@ def test_a_pair_of_neighbours_has_no_content() -> None:
     (pair,) = subjects(f"{text}\n{text}", "Connection")
     assert isinstance(pair, Connection)
     assert (pair.before.number, pair.after.number, pair.before.request.content) == (1, 2, None)
+
+
+def test_a_turn_comes_with_what_was_before_it() -> None:
+    text = "> GET /a HTTP/1.1\n> Host: a\n< HTTP/1.1 500 X\n< Retry-After: 1\n"
+    first, second = subjects(f"{text}\n{text}", "Turn")
+    assert isinstance(first, Turn)
+    assert isinstance(second, Turn)
+    assert (first.same_request, [digest.number for digest in second.same_request]) == ((), [1])
+    assert len(subjects(f"{text}\n{text}", "Turn", fields=["retry-after"])) == 2
+    assert subjects(f"{text}\n{text}", "Turn", fields=["x"]) == []
+
+
+def test_a_single_exchange_decides_nothing_about_the_past() -> None:
+    text = "> GET /a HTTP/1.1\n> Host: a\n< HTTP/1.1 500 X\n< Date: x\n"
+    assert "retry-of-permanent-failure" not in run(text).exercised
+    assert "retry-of-permanent-failure" in run(f"{text}\n{text}").exercised
+    assert "session-moved-after-close-1011" not in run(f"{text}\n{text}").exercised
+    assert "session-moved-after-close-1011" in run(f"{WEBSOCKET}\n{text}").exercised
 
 
 def test_connections_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
