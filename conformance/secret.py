@@ -106,6 +106,16 @@ def mask_value(name: bytes, value: bytes) -> bytes:
     return value if is_placeholder(credential) else shown + _HIDDEN
 
 
+def cookie_name(cookie: bytes) -> bytes:
+    """The name of a cookie, to be shown; what has no name is all value (RFC 6265 §5.2), and hidden.
+
+    >>> cookie_name(b"sid=31d4; Path=/"), cookie_name(b"31d4; Path=/")
+    (b'sid', b'***')
+    """
+    name, equals, _ = cookie.partition(b";")[0].strip().partition(b"=")
+    return name if equals or not name else _HIDDEN
+
+
 def digested(name: bytes, value: bytes) -> bytes:
     """``mask_value`` with a digest where something is hidden: equal credentials can be told from others.
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.secret import is_secret_field, mask_text, mask_value, quoted, shown
+from conformance.secret import cookie_name, is_secret_field, mask_text, mask_value, quoted, shown
 
 CANARY = b"cAnArY0123456789"
 
@@ -106,3 +106,27 @@ def test_secret_fields(name: bytes) -> None:
 )
 def test_other_fields(name: bytes) -> None:
     assert not is_secret_field(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        (b"illegal header line: b'x-api-key : abc'", b"illegal header line: b'x-api-key : ***'"),
+        (b"b'Set-Cookie\\x00: sid=abc; Path=/'", b"b'Set-Cookie\\x00: sid=***; Path=/'"),
+        (b"{b'cookie': b'sid=abc'}", b"{b'cookie': b'sid=***'}"),
+        (b"GET / HTTP/1.1\r\nx-auth-token: abc\r\nX: y", b"GET / HTTP/1.1\r\nx-auth-token: ***\r\nX: y"),
+        (b'{"text":"Bearer abcdefgh"}', b'{"text":"Bearer ***"}'),
+        (b"Authorization: Bearer None", b"Authorization: Bearer None"),
+        (b'WWW-Authenticate: Bearer realm="data-plane"', b'WWW-Authenticate: Bearer realm="data-plane"'),
+        (b"Vary: Authorization, Cookie", b"Vary: Authorization, Cookie"),
+        (b'{"cookie": {"type": "string"}}', b'{"cookie": {"type": "string"}}'),
+    ],
+)
+def test_fields_quoted_in_text_are_masked(text: bytes, masked: bytes) -> None:
+    assert mask_text(text) == masked
+
+
+def test_a_cookie_without_a_name_is_all_value() -> None:
+    assert cookie_name(b" sid=abc; Path=/") == b"sid"
+    assert cookie_name(b"abc; Path=/") == b"***"
+    assert cookie_name(b"") == b""

@@ -24,7 +24,7 @@ from conformance import known
 from conformance.content import decoded, media_type
 from conformance.message import Exchange, FieldLine, Fields, Legs, Message, Request, Response
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
-from conformance.secret import is_placeholder, mask_text, mask_value, quoted, shown
+from conformance.secret import cookie_name, is_placeholder, mask_text, mask_value, quoted, shown
 
 if TYPE_CHECKING:
     from conformance.policy import Policy, ResponseHeaders
@@ -457,9 +457,7 @@ def cookie_sent_to_provider(exchange: Exchange, policy: Policy) -> Hits:
     if "chatgpt.com" in _said_host(request) or not _goes_to_provider(exchange, policy):
         return
     for line in request.fields.lines("cookie"):
-        # What has no "=" is a value without a name (RFC 6265 §5.2), and never shown.
-        pairs = [pair.strip().partition(b"=") for pair in line.value.split(b";")]
-        names = [name if equals else name and b"***" for name, equals, _ in pairs]
+        names = [cookie_name(pair) for pair in line.value.split(b";")]
         foreign = [name for name in names if name and not _INFRASTRUCTURE_COOKIES.match(name)]
         if foreign:
             host = quoted(_said_host(request).encode())
@@ -689,7 +687,7 @@ def set_cookie_from_provider(exchange: Exchange, policy: Policy) -> Hits:
     """
     lines = _providers(exchange, policy, ("set-cookie", "set-cookie2"))
     if lines:
-        names = b", ".join(dict.fromkeys(line.value.partition(b"=")[0].strip() for line in lines[:6]))
+        names = b", ".join(dict.fromkeys(cookie_name(line.value) for line in lines[:6]))
         yield lines[0], f"the provider's cookies reach the client: {quoted(mask_text(names), 100)}"
 
 
