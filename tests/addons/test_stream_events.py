@@ -60,8 +60,7 @@ def test_whole_stream_is_recorded(proxied) -> None:
         connection.sendall(GET)
         until(connection, b"data: 1\n\n")  # while the server still holds back the rest
         gate.set()
-        until(connection, b"data: 2\n\n")
-        until(connection, b"0\r\n\r\n")
+        assert b"data: 2\n\n" in until(connection, b"0\r\n\r\n")
     (flow,) = proxy.flows()
     assert flow.response.raw_content == b"data: 1\n\ndata: 2\n\n"
     assert flow.metadata == {}
