@@ -24,8 +24,8 @@ from conformance.rule import OWN_RULES, RULES, Rule, Severity, UnknownName, load
 
 if TYPE_CHECKING:
     from conformance import lint
-    from conformance.policy import Loaded
     from conformance.recording import Recording
+    from conformance.settings import Loaded
 
 FOUND, FAILED = 1, 2
 
@@ -214,7 +214,7 @@ def _settings_options(parser: argparse.ArgumentParser) -> None:
 
 def _settings(options: argparse.Namespace) -> Loaded:
     from conformance.policy import PolicyError
-    from conformance.policy import load as load_settings
+    from conformance.settings import load as load_settings
 
     try:
         return load_settings(
@@ -565,13 +565,13 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> int:
-    from conformance import policy
+    from conformance import settings
 
     if options.schema:
-        _write(json.dumps(policy.json_schema(), indent=2) + "\n")
+        _write(json.dumps(settings.json_schema(), indent=2) + "\n")
         return 0
     loaded = _settings(options)
-    rows = policy.rows(loaded)
+    rows = settings.rows(loaded)
     width = max(len(f"{key} = {value}") for key, value, _ in rows)
     _write("".join(f"{f'{key} = {value}':<{width}}  # {source}\n" for key, value, source in rows))
     return 0

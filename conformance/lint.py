@@ -161,7 +161,7 @@ def _summary(recording: Recording, exercised: Iterable[str], notes: Iterable[str
 
 def _profiled(name: str, severities: Mapping[str, Severity]) -> tuple[Policy, Mapping[str, Severity]]:
     """The policy and severities of a profile that a transcript names. Raises PolicyError."""
-    from conformance.policy import load  # pydantic costs 140 ms, and most runs name no profile
+    from conformance.settings import load  # pydantic costs 140 ms, and most runs name no profile
 
     settings = load(isolated=True, profile=name).settings
     return settings.policy, {**settings.lint.severity, **severities}

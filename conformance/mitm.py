@@ -43,6 +43,7 @@ from pydantic import ValidationError
 from conformance import policy, secret
 from conformance.addon import addons, option_text
 from conformance.message import Exchange, FieldLine, Fields, Frame, Request, Response
+from conformance.settings import Settings, load
 
 logger = logging.getLogger(__name__)
 
@@ -216,6 +217,36 @@ def set_status(flow: http.HTTPFlow, addon: str, status: int, why: str) -> None:
     response.reason = status_codes.RESPONSES.get(status, "")
 
 
+def set_content(
+    flow: http.HTTPFlow, addon: str, content: bytes, member: str, before: str, after: str, why: str
+) -> None:
+    """Give the request other content, where one member says something else; for ``request``, not streamed.
+
+    In the journal the field is ``:content MEMBER``. Content-Length follows.
+    """
+    request = flow.request
+    fields = Fields(request.headers.fields)
+    _keep_received(flow, "request", fields)
+    entry = {"addon": addon, "part": "request", "op": "set", "field": f":content {member}", "why": why}
+    flow.metadata.setdefault(JOURNAL, []).append({**entry, "before": [before], "after": [after]})
+    request.data.content = content  # `content` would compress it again
+    length = b"%d" % len(content)
+    request.headers.fields = tuple(  # type: ignore[assignment]
+        (line.name, length if line.key == "content-length" else line.value) for line in fields
+    )
+
+
+def passed(flow: http.HTTPFlow) -> bytes | None:
+    """The response's content as far as it has passed; of a stream, what an addon keeps of it. None: not known."""
+    response = flow.response
+    if response is None:
+        return None
+    kept = getattr(response.stream, "kept", None)
+    if isinstance(kept, bytearray) and response.raw_content is None:
+        return None if getattr(response.stream, "is_cut", False) else bytes(kept)
+    return response.raw_content
+
+
 def _entry(addon: str, part: Part, fields: Fields, change: Change) -> dict[str, Any]:
     before = None if change.op == "add" else fields[change.at]
     named = before or change.line
@@ -328,12 +359,12 @@ def _set_deferred() -> None:
         raise policy.PolicyError(str(error)) from None
 
 
-def settings() -> policy.Settings:
+def settings() -> Settings:
     """The settings that the options ``hoplint_config`` and ``hoplint_profile`` name. Raises PolicyError."""
     config, profile = ctx.options.hoplint_config, ctx.options.hoplint_profile
     if len(config) > 1 or len(profile) > 1:
         raise policy.PolicyError("hoplint_config and hoplint_profile take one value")
-    return policy.load(
+    return load(
         config=Path(config[0]) if config and config[0] else None,
         isolated=config == [""],
         profile=profile[0] if profile else None,

@@ -1,8 +1,4 @@
-"""What a hop wants, as data: the settings of hoplint.toml, its profiles, and how they are read.
-
-A settings file is ``hoplint.toml``, or ``[tool.hoplint]`` in ``pyproject.toml``: the nearest one upwards
-from where the work starts. A profile is a TOML document of the same shape in ``conformance/profiles/``; it
-lies under the file, and the command line over both. No code branches on the name of a profile.
+"""What a hop wants, as data: a table for each addon and topic. Rules report departures, addons rewrite towards it.
 
 Every table forbids keys it does not know. The description of a field is its manual: it is what
 ``hoplint config --schema``, ``mitmdump --options`` and ``addons/README.md`` say.
@@ -10,15 +6,10 @@ Every table forbids keys it does not know. The description of a field is its man
 
 from __future__ import annotations
 
-import difflib
-import json
 import os
 import re
-import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -27,6 +18,7 @@ from conformance.known import (
     BROWSER_SECURITY,
     CDN,
     CLIENT_ADDRESS,
+    CONVERSATION_IDS,
     CORS,
     GATEWAY_CONTROL,
     GATEWAY_INTERNAL,
@@ -34,9 +26,6 @@ from conformance.known import (
     PROVIDERS,
     REPEATABLE,
 )
-from conformance.rule import Severity
-
-PROFILES = Path(__file__).parent / "profiles"
 
 
 class PolicyError(ValueError):
@@ -448,6 +437,82 @@ class Session(Table):
     )
 
 
+def _source(text: str) -> str:
+    """Header names are told apart from paths and members by how they begin."""
+    if text.startswith("/"):
+        return text
+    kind, colon, pattern = text.partition(":")
+    if colon:
+        if kind != "path" or re.compile(_pattern(pattern)).groups != 1:
+            raise ValueError(f"{text!r} is no source: path:REGEX has one group, which is the id")
+        return text
+    return _field_name(text)
+
+
+Source = Annotated[str, AfterValidator(_source)]
+"""Where an id may be: a header (`*` stands for anything), `path:REGEX`, or a JSON Pointer (RFC 6901)."""
+
+
+class InjectSession(Table):
+    """Addon inject-session: requests tell the upstream which conversation they belong to."""
+
+    prefer: tuple[Source, ...] = Field(
+        default=(), description="Where an id is looked for before `sources`, written like those."
+    )
+    sources: tuple[Source, ...] = Field(
+        # The tree-wide prompt_cache_key is last: a tree of agents may share a deployment.
+        default=(
+            *CONVERSATION_IDS,
+            "x-*-session-id",
+            "path:/sessions/([A-Za-z0-9_-]{8,})/",
+            "/metadata/session_id",
+            "/litellm_metadata/session_id",
+            "/litellm_session_id",
+            "/metadata/user_id",
+            "/session_id",
+            "/sessionId",
+            "/request/session_id",
+            "/conversation_id",
+            "/conversation",
+            "/conversation/id",
+            "/prompt_cache_key",
+        ),
+        description="Where an id is looked for, in order: a header (`*` stands for anything), `path:REGEX` with "
+        "one group, or a JSON Pointer into the content. Those into the content come after all others.",
+    )
+    derive: Literal["track", "prefix", "off"] = Field(
+        default="track",
+        description="Where nothing names the conversation: `track` tells by the messages which one it is, "
+        "`prefix` hashes caller and first messages (needs `key`), `off` leaves the request as it is.",
+    )
+    key: Secret | None = Field(
+        default=None,
+        description="Where the key of the hashes is kept (env:NAME, file:PATH), the same for all proxies that "
+        "shall agree. None: ids that do not fit are hashed without one.",
+    )
+    align: bool = Field(
+        default=True,
+        description="Other names for the same session that contradict the one the upstream prefers are made to "
+        "say the same.",
+    )
+    ttl: int = Field(
+        default=14_400, ge=1, description="Seconds after which a conversation without requests is forgotten."
+    )
+    capacity: int = Field(default=16_384, ge=1, description="Requests that are remembered, to be continued.")
+
+
+class PinAffinity(Table):
+    """Addon pin-affinity: what a server handed out to keep a session in its place comes back to it."""
+
+    ttl: int = Field(default=3600, ge=1, description="Seconds after which an unused token is forgotten.")
+    capacity: int = Field(default=4096, ge=1, description="Sessions whose tokens are remembered.")
+    hold: int = Field(
+        default=600,
+        ge=0,
+        description="Seconds for which a session stays on its account after a close with 1011; 0: not at all.",
+    )
+
+
 class Betas(Table):
     """Topic betas: the beta tokens that this upstream takes."""
 
@@ -519,6 +584,12 @@ class Policy(Table):
     routing: Routing = Field(default=Routing(), description="Who may route.")
     auth: Auth = Field(default=Auth(), description="Who needs which credential.")
     session: Session = Field(default=Session(), description="How conversations are recognised.")
+    inject_session: InjectSession = Field(
+        default=InjectSession(), description="Where the conversation's id comes from."
+    )
+    pin_affinity: PinAffinity = Field(
+        default=PinAffinity(), description="Tokens that keep a session in place."
+    )
     strip_hop_headers: StripHopHeaders = Field(
         default=StripHopHeaders(), description="Headers that stay on one hop."
     )
@@ -542,173 +613,6 @@ def slice_model(name: str) -> type[Table] | None:
     return model if isinstance(model, type) and issubclass(model, Table) else None
 
 
-class LintSettings(Table):
-    """How ``hoplint check`` lints."""
-
-    select: tuple[str, ...] | None = Field(
-        default=None, description="Run only these: rules, topics, rfcNNNN or ALL. Not given: all but notes."
-    )
-    extend_select: tuple[str, ...] = Field(default=(), description="Run these too.")
-    ignore: tuple[str, ...] = Field(default=(), description="Do not run these.")
-    severity: dict[str, Severity] = Field(
-        default={}, description="The severity of single rules: error, warning, note."
-    )
-    fail_on: Literal["error", "warning", "note", "never"] = Field(
-        default="error", description="The least severity that makes the exit code 1."
-    )
-    exclude: tuple[str, ...] = Field(default=(), description="Globs of recordings that are not read.")
-    per_recording: dict[str, tuple[str, ...]] = Field(
-        default={}, description="What to ignore in the recordings that a glob matches."
-    )
-
-
-class Settings(Table):
-    """A whole settings file."""
-
-    profile: str | None = Field(default=None, description="The profile that lies under this file.")
-    lint: LintSettings = Field(default=LintSettings(), description="How `hoplint check` lints.")
-    policy: Policy = Field(default=Policy(), description="What the traffic shall look like.")
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """Settings in force."""
-
-    settings: Settings
-    sources: Mapping[str, str]
-    """Dotted key -> where its value came from: a file, ``profile NAME``, ``command line`` or ``default``."""
-    path: Path | None = None
-    """The settings file that was read."""
-
-
-def profiles() -> dict[str, Path]:
-    """The profiles there are, by name."""
-    return {found.stem: found for found in sorted(PROFILES.glob("*.toml"))}
-
-
-def load(
-    start: Path | None = None,
-    config: Path | None = None,
-    isolated: bool = False,
-    profile: str | None = None,
-) -> Loaded:
-    """The settings in force for work that starts in the folder ``start`` (default: the current one).
-
-    ``config`` names the settings file instead of looking for it, ``isolated`` reads none, ``profile``
-    overrides the one the file names. Raises PolicyError.
-    """
-    start = (start or Path.cwd()).absolute()
-    path: Path | None = None
-    document: dict[str, Any] = {}
-    if config is not None:
-        path, found = config, _section(config)
-        if found is None:
-            raise PolicyError(f"{config}: it has no [tool.hoplint]")
-        document = found
-    elif not isolated:
-        path, document = _nearest(start)
-    shown = "" if path is None else _shown(path, start)
-    if path is not None:
-        _validated(document, shown)
-    name, said = (profile, "command line") if profile is not None else (document.get("profile"), shown)
-    layers: list[tuple[str, dict[str, Any]]] = []
-    if name is not None:
-        layers.append((f"profile {name}", _profile(name, said)))
-    layers.append((shown, document))
-    if profile is not None:
-        layers.append(("command line", {"profile": profile}))
-    merged: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    for source, layer in layers:
-        _lay_over(merged, layer, source, Settings, sources)
-    settings = Settings.model_validate(merged)
-    return Loaded(settings, {key: sources.get(key, "default") for key, _ in _leaves(settings)}, path)
-
-
-def _nearest(start: Path) -> tuple[Path | None, dict[str, Any]]:
-    for folder in (start, *start.parents):
-        for name in ("hoplint.toml", "pyproject.toml"):
-            path = folder / name
-            if path.is_file() and (section := _section(path)) is not None:
-                return path, section
-    return None, {}
-
-
-def _section(path: Path) -> dict[str, Any] | None:
-    """``[tool.hoplint]`` of a pyproject.toml, if there is one; any other file is nothing but settings."""
-    document = _toml(path)
-    if path.name != "pyproject.toml":
-        return document
-    tools = document.get("tool")
-    section = tools.get("hoplint") if isinstance(tools, dict) else None
-    if section is not None and not isinstance(section, dict):
-        raise PolicyError(f"{path}: tool.hoplint: should be a table")
-    return section
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
-    except OSError as problem:
-        raise PolicyError(f"{path}: {problem.strerror}") from None
-    except UnicodeDecodeError as problem:
-        raise PolicyError(f"{path}: is not UTF-8 (octet {problem.start})") from None
-    except tomllib.TOMLDecodeError as problem:  # says line and column
-        raise PolicyError(f"{path}: is not TOML: {problem}") from None
-
-
-def _profile(name: object, said: str) -> dict[str, Any]:
-    known = profiles()
-    if not isinstance(name, str) or name not in known:
-        raise PolicyError(f"{said}: profile: there is no profile {name!r}{_nearest_names(str(name), known)}")
-    document = _toml(known[name])
-    if "profile" in document:
-        raise PolicyError(f"profile {name}: profile: a profile cannot lie on another")
-    _validated(document, f"profile {name}")
-    return document
-
-
-def _shown(path: Path, start: Path) -> str:
-    near = path.absolute().is_relative_to(start)
-    return str(path.absolute().relative_to(start)) if near else str(path)
-
-
-def _nearest_names(name: str, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(name.lower(), list(known), n=2, cutoff=0.5)
-    return f"; did you mean {' or '.join(near)}?" if near else f" (there are: {', '.join(known)})"
-
-
-def _tables(model: type[BaseModel]) -> dict[str, type[BaseModel] | None]:
-    """Key -> the model of the table under it; None where the key holds a value."""
-    found: dict[str, type[BaseModel] | None] = {}
-    for name, info in model.model_fields.items():
-        under = info.annotation
-        found[info.alias or name] = (
-            under if isinstance(under, type) and issubclass(under, BaseModel) else None
-        )
-    return found
-
-
-def _validated(document: dict[str, Any], source: str) -> None:
-    """Raises PolicyError unless the document can be used by itself."""
-    _refuse_unknown_keys(document, Settings, source, "")
-    try:
-        Settings.model_validate(document)
-    except ValidationError as error:
-        raise PolicyError(f"{source}: {problem(error)}") from None
-
-
-def _refuse_unknown_keys(document: dict[str, Any], model: type[BaseModel], source: str, prefix: str) -> None:
-    # Not left to pydantic: it would take attribute names for keys, and cannot say which key was meant.
-    known = _tables(model)
-    for key, value in document.items():
-        if key not in known:
-            raise PolicyError(f"{source}: {prefix}{key}: there is no such key{_nearest_names(key, known)}")
-        under = known[key]
-        if under is not None and isinstance(value, dict):
-            _refuse_unknown_keys(value, under, source, f"{prefix}{key}.")
-
-
 _IN_TOML = {
     "tuple_type": "should be a list",
     "dict_type": "should be a table",
@@ -725,53 +629,3 @@ def problem(error: ValidationError) -> str:
     what = what[:1].lower() + what[1:]
     rest = f" (and {len(more)} more)" if more else ""
     return f"{key}: {what}{rest}" if key else f"{what}{rest}"
-
-
-def _lay_over(
-    merged: dict[str, Any],
-    layer: Mapping[str, Any],
-    source: str,
-    model: type[BaseModel],
-    sources: dict[str, str],
-    prefix: str = "",
-) -> None:
-    """Tables are merged key by key; a list or a value replaces the one below."""
-    known = _tables(model)
-    for key, value in layer.items():
-        under = known.get(key)
-        if under is not None:
-            _lay_over(merged.setdefault(key, {}), value, source, under, sources, f"{prefix}{key}.")
-            continue
-        merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
-        sources[f"{prefix}{key}"] = source
-
-
-def _leaves(table: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, info in type(table).model_fields.items():
-        value, key = getattr(table, name), f"{prefix}{info.alias or name}"
-        if isinstance(value, BaseModel):
-            yield from _leaves(value, f"{key}.")
-        else:
-            yield key, value
-
-
-def rows(loaded: Loaded) -> list[tuple[str, str, str]]:
-    """(dotted key, value as TOML writes it, where it came from) of every setting; for ``hoplint config``."""
-    return [(key, _as_toml(value), loaded.sources[key]) for key, value in _leaves(loaded.settings)]
-
-
-def _as_toml(value: Any) -> str:
-    if value is None:
-        return "(not set)"
-    if isinstance(value, Mapping):
-        inner = ", ".join(f"{json.dumps(key)} = {_as_toml(item)}" for key, item in value.items())
-        return f"{{ {inner} }}" if inner else "{}"
-    if isinstance(value, (tuple, list)):
-        return f"[{', '.join(map(_as_toml, value))}]"
-    return json.dumps(value, ensure_ascii=False)
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of hoplint.toml."""
-    schema = Settings.model_json_schema(by_alias=True)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "hoplint.toml"}

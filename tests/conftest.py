@@ -116,7 +116,7 @@ class Proxy:
     def _run(self) -> None:
         try:
             asyncio.run(self._main())
-        except BaseException as failure:  # noqa: BLE001 - SystemExit, too, is for the test to see
+        except BaseException as failure:
             self._failure = failure
         finally:
             self._ready.set()

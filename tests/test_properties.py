@@ -22,11 +22,11 @@ from conformance.message import (
     Response,
     Stream,
 )
-from conformance.policy import load, profiles
 from conformance.refusals import classify
 from conformance.reports import FORMATS
 from conformance.rule import ERROR
 from conformance.rule import load as load_rules
+from conformance.settings import load, profiles
 
 RULES = load_rules()
 POLICIES = {name: load(isolated=True, profile=name).settings.policy for name in profiles()}

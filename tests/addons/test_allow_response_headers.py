@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from conformance import mitm
 from conformance.known import ALWAYS_ALLOWED
 from conformance.message import Fields, Request, Response
-from conformance.policy import ResponseHeaders, Routing, load
+from conformance.policy import ResponseHeaders, Routing
+from conformance.settings import load
 
 SCRIPT = Path(__file__).parents[2] / "addons" / "allow_response_headers.py"
 (addon,) = mitm.script_addons(SCRIPT)

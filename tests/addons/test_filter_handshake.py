@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from conformance import mitm
 from conformance.message import Fields, Message, Request, Response
-from conformance.policy import FilterHandshake, load
+from conformance.policy import FilterHandshake
+from conformance.settings import load
 
 SCRIPT = Path(__file__).parents[2] / "addons" / "filter_handshake.py"
 (addon,) = mitm.script_addons(SCRIPT)

@@ -15,8 +15,8 @@ from conformance import mitm, recording
 from conformance.addon import addons
 from conformance.lint import Linter, Settings
 from conformance.message import Exchange, Legs
-from conformance.policy import load as load_settings
 from conformance.rule import load
+from conformance.settings import load as load_settings
 
 RULES = load()
 (_suite,) = mitm.script_addons(addons()["suite"].path)

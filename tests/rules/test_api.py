@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from conformance.lint import Linter, Settings
 from conformance.message import Exchange, Fields, Request, Response
-from conformance.policy import Api, Policy, load
+from conformance.policy import Api, Policy
 from conformance.rule import load as load_rules
+from conformance.settings import load
 
 RULES = load_rules()
 TOPIC = {name: rule for name, rule in RULES.items() if rule.topic == "api"}

@@ -7,11 +7,12 @@ import pytest
 from conformance.known import API_KEYS
 from conformance.lint import Linter, Settings
 from conformance.message import Exchange, Fields, Request, Response
-from conformance.policy import Auth, Policy, load
+from conformance.policy import Auth, Policy
 from conformance.rule import NOTE
 from conformance.rule import load as load_rules
 from conformance.rules import authentication
 from conformance.rules.field_lines import _NOTHINGS, JUDGED_BY
+from conformance.settings import load
 
 RULES = load_rules()
 TOPIC = {name: rule for name, rule in RULES.items() if rule.topic == "authentication"}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from conformance import known, policy
+from conformance import known, settings
 from conformance.lint import Linter, Settings
 from conformance.message import Exchange, Fields, Request, Response
 from conformance.policy import Betas, Policy
@@ -48,10 +48,10 @@ def lint(lines: Lines, betas: Betas | None = None, document: object = None, **fa
 
 
 def profile(name: str) -> Betas:
-    return policy.load(isolated=True, profile=name).settings.policy.betas
+    return settings.load(isolated=True, profile=name).settings.policy.betas
 
 
-@pytest.mark.parametrize("name", sorted(policy.profiles()))
+@pytest.mark.parametrize("name", sorted(settings.profiles()))
 def test_no_header_no_finding(name: str) -> None:
     assert lint([], profile(name), {"model": "m", "messages": [], "max_tokens": 1}) == []
 

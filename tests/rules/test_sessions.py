@@ -6,8 +6,9 @@ import pytest
 
 from conformance import recording
 from conformance.lint import Linter, Settings
-from conformance.policy import Policy, Session, load
+from conformance.policy import Policy, Session
 from conformance.rule import load as load_rules
+from conformance.settings import load
 
 RULES = {
     name: rule for name, rule in load_rules().items() if rule.topic == "sessions" and rule.scope != "Legs"

@@ -5,9 +5,9 @@ import pytest
 from conformance import recording
 from conformance.lint import Linter, Settings
 from conformance.message import Exchange, Fields, Refusal, Request, Response
-from conformance.policy import load as settings
-from conformance.policy import profiles
 from conformance.rule import load
+from conformance.settings import load as settings
+from conformance.settings import profiles
 
 TOPIC = {name: rule for name, rule in load().items() if rule.topic == "status"}
 
