@@ -133,12 +133,16 @@ def _chained(last: bytes, pieces: Iterable[Piece]) -> Iterator[bytes]:
 
 def _all(items: Iterable[Any]) -> Iterator[Piece]:
     for item in items:
-        if not isinstance(item, dict) or item.get("type") in _UNSTABLE:
+        if not isinstance(item, dict):
             continue
         role, kind = item.get("role"), item.get("type")
-        if isinstance(kind, str) and kind.endswith("_output"):  # Responses: function_call_output and its kin
+        if not isinstance(kind, str):
+            kind = ""
+        if kind in _UNSTABLE:
+            continue
+        if kind.endswith("_output"):  # Responses: function_call_output and its kin
             yield Piece(RESULT, _named(item, "call_id", "id"))
-        elif isinstance(kind, str) and kind.endswith("_call"):
+        elif kind.endswith("_call"):
             yield Piece(CALL, _named(item, "call_id", "id"))
         elif role in ("tool", "function"):
             yield Piece(RESULT, _named(item, "tool_call_id", "name"))
@@ -163,11 +167,13 @@ def _blocks(content: Any, kind: str) -> Iterator[Piece]:
     for block in content if isinstance(content, list) else ():
         if isinstance(block, str):
             yield from _blocks(block, kind)
-        elif not isinstance(block, dict) or block.get("type") in _UNSTABLE or block.get("thought"):
+        elif not isinstance(block, dict) or block.get("thought"):
             continue
-        elif block.get("type") == "tool_use":
+        elif isinstance(sort := block.get("type"), str) and sort in _UNSTABLE:
+            continue
+        elif sort == "tool_use":
             yield Piece(CALL, _named(block, "id"))
-        elif block.get("type") == "tool_result":
+        elif sort == "tool_result":
             yield Piece(RESULT, _named(block, "tool_use_id"))
         elif "functionCall" in block:
             yield Piece(CALL, _named(block["functionCall"], "name"))

@@ -4,7 +4,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conformance import conversation
@@ -291,6 +291,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=200)
 @given(st.sampled_from(["messages", "input", "contents"]), JSON, JSON)
 def test_no_content_is_too_strange(member: str, history: object, system: object) -> None:
     document = {member: history, "system": system, "metadata": history}
