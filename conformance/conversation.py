@@ -167,9 +167,11 @@ def _blocks(content: Any, kind: str) -> Iterator[Piece]:
     for block in content if isinstance(content, list) else ():
         if isinstance(block, str):
             yield from _blocks(block, kind)
-        elif not isinstance(block, dict) or block.get("thought"):
-            continue
-        elif isinstance(sort := block.get("type"), str) and sort in _UNSTABLE:
+        elif (
+            not isinstance(block, dict)
+            or block.get("thought")
+            or (isinstance(sort := block.get("type"), str) and sort in _UNSTABLE)
+        ):
             continue
         elif sort == "tool_use":
             yield Piece(CALL, _named(block, "id"))
