@@ -18,13 +18,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from conformance import known
 from conformance.content import decoded, media_type
 from conformance.message import Exchange, FieldLine, Fields, Legs, Message, Request, Response
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
-from conformance.secret import cookie_name, is_placeholder, mask_text, mask_value, quoted, shown
+from conformance.secret import cookie_name, is_placeholder, is_secret_field, mask_text, quoted, shown
 
 if TYPE_CHECKING:
     from conformance.policy import Policy, ResponseHeaders
@@ -97,9 +98,15 @@ def _is_browser(request: Request) -> bool:
 
 def _matching(fields: Fields, names: tuple[str, ...]) -> list[FieldLine]:
     """The lines whose name is one of these; a name that ends in * stands for all that begin so."""
-    pattern = known.named(names)
-    found = [name for name in fields.names if pattern.fullmatch(name)]
+    found = _chosen(fields.names, names)
     return [line for line in fields if line.key in found] if found else []
+
+
+@lru_cache(4096)
+def _chosen(present: frozenset[str], names: tuple[str, ...]) -> frozenset[str]:
+    # Agents and servers send the same few sets of names over and over.
+    pattern = known.named(names)
+    return frozenset(name for name in present if pattern.fullmatch(name))
 
 
 def _listed(lines: Iterable[FieldLine]) -> str:
@@ -641,7 +648,12 @@ def prompt_text_in_header(request: Request) -> Hits:
     """
     for line in request.fields:
         size = len(line.value)
-        if size < 12 or (name := line.key) in _ORDINARY or mask_value(line.name, b"x" * 9) != b"x" * 9:
+        # Text has spaces.
+        if (
+            (size < LARGE and b" " not in line.value)
+            or (name := line.key) in _ORDINARY
+            or is_secret_field(line.name)
+        ):
             continue
         if size >= LARGE and not name.startswith("sec-"):
             yield line, f"{line.shown_name} holds {size} octets"
