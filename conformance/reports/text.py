@@ -114,6 +114,7 @@ def _facts(
     def fact(label: str, text: Text | str) -> Iterator[Text]:
         body = Text.assemble((f"{label}: ", "bold") if label else "", text)
         for number, line in enumerate(body.wrap(Console(width=width), max(40, width - indent - 3))):
+            line.rstrip()
             yield Text.assemble((" " * indent + (" = " if number == 0 else "   "), "blue"), line)
 
     if len(group) > 1:
