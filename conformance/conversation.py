@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from conformance.llm import Reply
 
 KEPT = 16_384
-"""Exchanges that a later one may be found to continue: some 10 MB."""
+"""Exchanges that a later one may be found to continue: as many as ``history`` remembers."""
 KEPT_ALIKE = 256
 """Of those, with one and the same history: rollouts of one prompt come in groups of 4 to 128."""
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from conformance.policy import Session
 
 KEPT = 16_384
-"""Digests that are remembered: about 16 MB. What is further back than that is no longer known."""
+"""Digests that are remembered, which with their index and the conversations are 50 MB at most. What is further
+back is no longer known."""
 KEPT_ALIKE = 32
 """Of those filed under one thing, the last: enough to see that something happens again and again."""
 SHOWN = 200
