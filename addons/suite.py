@@ -5,10 +5,12 @@ The order, which is also the order of their hooks:
 1. dedupe-headers, so that whatever comes after sees one line for each header that may appear once;
 2. strip-hop-headers, so that nothing of one connection is taken for the other's;
 3. filter-handshake, for what is left in a WebSocket handshake;
-4. allow-response-headers, before those that add headers to responses, so that it judges only the upstream's;
-5. map-status, which adds X-Upstream-Status and may make a 503 of something else;
-6. tame-retries, so that it sees the status that the client gets;
-7. stream-events, last, so that it goes by the Content-Type that is really sent.
+4. inject-session, while headers are as the client meant them, and before another credential
+   than the caller's is put in;
+5. allow-response-headers, before those that add headers to responses, so that it judges only the upstream's;
+6. map-status, which adds X-Upstream-Status and may make a 503 of something else;
+7. tame-retries, so that it sees the status that the client gets;
+8. stream-events, last, so that it goes by the Content-Type that is really sent.
 
 The suite tests itself and ends mitmproxy with exit code 1 where it cannot keep what it promises: an addon
 that does not load, a setting that cannot be used, an option nobody knows, or an option of mitmproxy that
@@ -41,6 +43,7 @@ ORDER = (
     "dedupe-headers",
     "strip-hop-headers",
     "filter-handshake",
+    "inject-session",
     "allow-response-headers",
     "map-status",
     "tame-retries",

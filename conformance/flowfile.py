@@ -444,7 +444,8 @@ def _with_journal(exchange: Exchange, metadata: dict[str, Any]) -> Exchange:
         ) from None
     request, response = exchange.request, exchange.response
     if "request" in came:
-        request = replace(request, fields=came["request"])
+        rewritten = any(edit.field.startswith(":content") for edit in edits)
+        request = replace(request, fields=came["request"], body=None if rewritten else request.body)
     if "response" in came and response is not None:
         response = replace(response, fields=came["response"])
         mapped = next((edit for edit in edits if edit.field == ":status" and edit.before), None)

@@ -231,7 +231,7 @@ def set_content(
     flow.metadata.setdefault(JOURNAL, []).append({**entry, "before": [before], "after": [after]})
     request.data.content = content  # `content` would compress it again
     length = b"%d" % len(content)
-    request.headers.fields = tuple(  # type: ignore[assignment]
+    request.headers.fields = tuple(
         (line.name, length if line.key == "content-length" else line.value) for line in fields
     )
 

@@ -37,6 +37,7 @@ OURS: dict[str, set[str]] = {
     "legs": {"content", "known", "llm", "message", "recording"},
     "fix": {"finding", "flowfile", "message", "mitm", "recording", "secret", "transcript"},
     "conversation": {"llm"},
+    "tracker": {"conversation", "llm"},
     "history": {"content", "conversation", "grammar", "known", "llm", "message", "policy", "secret"},
     "demo": {"finding", "lint", "recording", "rule"},
     "manual": {"message", "rule"},
@@ -47,8 +48,9 @@ OURS: dict[str, set[str]] = {
         "websocket",
     },
     "reports/": {"finding", "rule", "reports"},
+    "arguments": {"rule"},
     "cli": {
-        "addon", "demo", "finding", "fix", "lint", "manual", "message", "mitm", "policy", "recording", "reports", "rule",
+        "addon", "arguments", "demo", "finding", "fix", "lint", "manual", "message", "mitm", "policy", "recording", "reports", "rule",
         "secret", "settings", "transcript",
     },
     "__main__": {"cli"},

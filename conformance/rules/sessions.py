@@ -41,9 +41,9 @@ EXPLAINED = 16 * 1024
 _CONVERSATION_IDS = frozenset(CONVERSATION_IDS)
 _OF_TREE = frozenset({"x-claude-code-session-id", CLAUDE_USER})
 """Ids that an agent and its sub-agents share by definition."""
-_FINER = frozenset({"thread-id"})
+FINER = frozenset({"thread-id"})
 """Ids of a part of what other headers name: of one thread of a tree of agents."""
-_IN_BODY: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
+IN_BODY: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
     (frozenset({CLAUDE_USER}), frozenset({"x-claude-code-session-id"})),
     (
         frozenset({"metadata.session_id", "litellm_metadata.session_id", "litellm_session_id"}),
@@ -66,7 +66,7 @@ def _says(text: str) -> str:
     return quoted(mask_text(text.encode("utf-8", "replace")))
 
 
-def _is_expected(request: Request, policy: Session) -> bool:
+def is_expected(request: Request, policy: Session) -> bool:
     """Whether a request is one that the upstream routes by its session."""
     found = llm.endpoint(request)
     if found is None or request.method not in found.methods:
@@ -79,7 +79,7 @@ def _reads(globs: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(translate(glob.lower()) for glob in globs) or r"(?!)")
 
 
-def _is_read(name: str, request: Request, policy: Session) -> bool:
+def is_read(name: str, request: Request, policy: Session) -> bool:
     """Whether the upstream takes that header of this request for the session's id."""
     if name == policy.header or name in policy.shadows:
         return True
@@ -103,7 +103,7 @@ def _ids(request: Request) -> Iterator[FieldLine]:
 
 def _is_told(request: Request, policy: Session) -> bool:
     """Whether something the upstream reads names the session, well-formed or not."""
-    if any(_is_read(name, request, policy) for name in request.fields.names):
+    if any(is_read(name, request, policy) for name in request.fields.names):
         return True
     return bool(policy.reads_body) and any(
         member in policy.reads_body for member, _ in body_ids(document(request))
@@ -153,7 +153,7 @@ def session_header_missing(request: Request, policy: Policy) -> Hits:
         > {"model":"qwen","messages":[{"role":"user","content":"What is in this repository?"}]}
     """
     session = policy.session
-    if session.header is None or not _is_expected(request, session):
+    if session.header is None or not is_expected(request, session):
         return
     if request.fields.names & _CONVERSATION_IDS or _is_told(request, session):
         return
@@ -556,8 +556,8 @@ def conflicting_session_ids(request: Request, policy: Policy) -> Hits:
     header = policy.session.header
     groups: list[set[str]] = [set(family & lines.keys()) for family in SAME_SESSION]
     if header in lines:
-        read = {name for name in lines if name == header or _is_read(name, request, policy.session)}
-        groups.append(read - _FINER)
+        read = {name for name in lines if name == header or is_read(name, request, policy.session)}
+        groups.append(read - FINER)
     done: set[str] = set()
     for group in groups:
         # The one the upstream prefers first; among others any order will do, if it is always the same.
@@ -566,10 +566,10 @@ def conflicting_session_ids(request: Request, policy: Policy) -> Hits:
             if lines[name].value != lines[first].value and name not in done:
                 done.add(name)
                 yield lines[name], _disagree(lines[name], lines[first])
-    if done or not any(names & lines.keys() for _, names in _IN_BODY):
+    if done or not any(names & lines.keys() for _, names in IN_BODY):
         return
     for member, said in body_ids(document(request)):
-        for members, names in _IN_BODY:
+        for members, names in IN_BODY:
             for name in sorted(names & lines.keys()) if member in members else ():
                 line = lines[name]
                 if line.value.decode("latin-1") != said and member not in done:
@@ -677,12 +677,12 @@ def session_id_malformed(request: Request, policy: Policy) -> Hits:
         > {"model":"qwen","messages":[{"role":"user","content":"List the files."}]}
     """
     session = policy.session
-    if session.pattern is None or not _is_expected(request, session):
+    if session.pattern is None or not is_expected(request, session):
         return
     accepted = _compiled(session.pattern)
     misfits: list[FieldLine] = []
     for name in request.fields.names:
-        if _is_read(name, request, session):
+        if is_read(name, request, session):
             line = request.fields.lines(name)[0]
             if accepted.fullmatch(line.value.decode("latin-1")):
                 return
@@ -745,7 +745,7 @@ def session_header_not_read_by_upstream(request: Request, policy: Policy) -> Hit
     session = policy.session
     if session.header is None or request.fields.names.isdisjoint(_CONVERSATION_IDS):
         return
-    if not _is_expected(request, session) or _is_told(request, session):
+    if not is_expected(request, session) or _is_told(request, session):
         return
     line = min(_ids(request), key=lambda line: CONVERSATION_IDS.index(line.key), default=None)
     if line is not None:
@@ -893,7 +893,7 @@ def trace_id_shadows_session_id(request: Request, policy: Policy) -> Hits:
             continue
         trace = request.fields.lines(name)[0]
         for line in _ids(request):
-            meant = line.key == "x-litellm-session-id" or _is_read(line.key, request, policy.session)
+            meant = line.key == "x-litellm-session-id" or is_read(line.key, request, policy.session)
             if meant and trace.value and line.value != trace.value:
                 yield (
                     trace,

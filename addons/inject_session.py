@@ -1,0 +1,414 @@
+"""Tell the upstream which conversation a request belongs to, in the header that it reads.
+
+Gateways keep a conversation on one deployment, whose cache then holds the history, if they are told what belongs
+together. Agents name their conversations in headers of their own, in the path, in the content, or not at all.
+This addon writes the id into `session.header` of each request that runs a model. It does nothing where that is
+not set.
+
+- What the client says wins: a request that has the header, or another one that the upstream reads
+  (`session.reads`) with an id that it accepts, is left as it is. Empty values and `None` are not ids.
+- Else the id is what `prefer` and then `sources` name first: headers, the path (`path:REGEX`), the content (JSON
+  Pointers). `metadata.user_id` counts where it holds Claude Code's session, prompt_cache_key where it is a UUID:
+  constant ones, which OpenAI recommends, would make all conversations one.
+- Else, by `derive`:
+  `track` gives a conversation that begins a new id and recognises its later turns by their messages, which begin
+  with those of an earlier request and with what was answered to it. So parallel rollouts of one prompt stay
+  apart, a request that failed and is sent again keeps its id, and so does a conversation that changes its model.
+  Answers are read when they have passed, streams from the copy that stream-events keeps: nothing is delayed.
+  Where two rollouts got the same answers word for word, either may go on as either.
+  `prefix` is a keyed hash (HMAC) of caller, upstream, system prompt and first user message: nothing is
+  remembered and several proxies agree, but all rollouts of one prompt share an id.
+- Conversations are told apart by their messages, never by client, key, connection or agent. Requests with
+  different credentials never belong to one conversation.
+- An id that does not fit `session.pattern`, or no header value, or comes from a header that holds credentials, is
+  replaced by a hash of it, the same one each time.
+- A WebSocket handshake has no messages: if no header names the conversation each connection is one.
+- The head of a request that mitmproxy streams (`stream_large_bodies`) goes out before its content was seen: only
+  headers and path count then. That is logged once.
+- Headers that the upstream takes for the session although they name a request or a trace (`session.shadows`) are
+  dropped where they contradict it.
+- Other headers for the same session that contradict the one the upstream prefers, or an id of the same meaning
+  in the content, are made to say the same, unless `align` is off.
+
+A client that gives two conversations one id gets what it asks for; `hoplint check` says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+from collections.abc import Callable, Iterator, Set
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from mitmproxy import ctx, exceptions, http
+from mitmproxy.addonmanager import Loader
+
+from conformance import conversation, llm, mitm
+from conformance.content import document
+from conformance.conversation import CLAUDE_USER
+from conformance.history import CREDENTIALS
+from conformance.known import BRANCHES, CONVERSATION_IDS, SAME_SESSION
+from conformance.message import Exchange, FieldLine, Fields, Request
+from conformance.policy import InjectSession as Policy
+from conformance.policy import PolicyError, Session, reveal
+from conformance.rules.sessions import FINER, IN_BODY, is_expected, is_read
+from conformance.secret import is_placeholder, is_secret_field
+from conformance.tracker import Asked, Tracker, digest
+from conformance.websocket import is_handshake
+
+logger = logging.getLogger(__name__)
+
+SAFE = re.compile(rb"[\x21-\x7e]{1,255}")
+"""What may stand in a header and be told from nothing."""
+PLAIN = re.compile(r"[A-Za-z0-9._-]{8,}")
+"""Ids that stand in JSON as they are."""
+UNIQUE = re.compile(r"(?i)[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}")
+RESPONSE_ID = re.compile(rb'"id"\s*:\s*"(resp_[^"\\]{1,2000})"')
+WITHOUT_KEY = b"hoplint"
+_ORDER = {name: at for at, name in enumerate(CONVERSATION_IDS)}
+SAMPLE = "0123456789abcdef" * 2
+
+
+class Found(NamedTuple):
+    """An id and where it was."""
+
+    id: bytes
+    why: str
+
+
+class Settings(NamedTuple):
+    """All that decides."""
+
+    policy: Policy
+    session: Session
+    key: bytes = WITHOUT_KEY
+
+    def hashed(self, *parts: bytes) -> bytes:
+        """32 hexadecimal digits, always the same for the same parts."""
+        text = b"".join(b"%d:" % len(part) + part for part in parts)
+        return hmac.new(self.key, text, hashlib.sha256).hexdigest()[:32].encode()
+
+    def accepts(self, value: bytes) -> bool:
+        """Whether the upstream accepts the id."""
+        pattern = self.session.pattern
+        fits = pattern is None or re.fullmatch(pattern, value.decode("latin-1")) is not None
+        return fits and SAFE.fullmatch(value) is not None
+
+    def fitting(self, value: bytes, source: str, *, is_secret: bool = False) -> Found:
+        """The id as the upstream accepts it."""
+        if self.accepts(value) and not is_secret:
+            return Found(value, f"the conversation is named in {source}")
+        return Found(
+            self.hashed(b"id", value), f"the conversation is named in {source}, here as a hash of it"
+        )
+
+
+def injected(
+    request: Request, settings: Settings, otherwise: Callable[[], Found | None] = lambda: None
+) -> Iterator[mitm.Change]:
+    """The changes to a request's header section.
+
+    ``otherwise`` says the id where neither header nor path do.
+    """
+    header = settings.session.header
+    found = None
+    if header and is_expected(request, settings.session) and not _is_told(request, settings):
+        found = in_head(request, settings) or otherwise()
+    ids = dict(_ids(request))
+    if header and found:
+        at = next((at for at, line in enumerate(request.fields) if line.key == header), -1)
+        line = FieldLine(request.fields[at].name if at >= 0 else header.encode(), found.id)
+        yield mitm.Change("set" if at >= 0 else "add", at, line, found.why)
+        ids[header] = (at, line)
+    if settings.policy.align:
+        yield from _aligned(request, ids, settings.session)
+    yield from _unshadowed(request, ids, settings.session)
+
+
+def _ids(request: Request) -> Iterator[tuple[str, tuple[int, FieldLine]]]:
+    """The first line of each header that names a conversation, and its place."""
+    seen = set()
+    for at, line in enumerate(request.fields):
+        name = line.key
+        if name in CONVERSATION_IDS and name not in seen and line.value and not is_placeholder(line.value):
+            seen.add(name)
+            yield name, (at, line)
+
+
+def _is_told(request: Request, settings: Settings) -> bool:
+    """Whether the client names the session so that the upstream reads it."""
+    for name, lines in request.fields.by_name.items():
+        value = lines[0].value
+        if not value or is_placeholder(value) or not is_read(name, request, settings.session):
+            continue
+        if name == settings.session.header or name in settings.session.shadows or settings.accepts(value):
+            return True
+    return False
+
+
+def in_head(request: Request, settings: Settings) -> Found | None:
+    """What headers or path say."""
+    policy = settings.policy
+    for source in (*policy.prefer, *policy.sources):
+        kind, _, pattern = source.partition(":")
+        if kind == "path":
+            inside = re.search(pattern.encode(), request.path)
+            if inside and inside[1]:
+                return settings.fitting(inside[1], "the path")
+        elif not source.startswith("/"):
+            for name, lines in request.fields.by_name.items():
+                value = lines[0].value
+                is_one = name == source or (
+                    "*" in source and name not in BRANCHES and fnmatchcase(name, source)
+                )
+                if is_one and value and not is_placeholder(value):
+                    secret = is_secret_field(lines[0].name)
+                    return settings.fitting(value, lines[0].shown_name, is_secret=secret)
+    return None
+
+
+def in_content(said: Any, settings: Settings) -> Found | None:
+    """What the content says, a JSON document."""
+    policy = settings.policy
+    for source in (*policy.prefer, *policy.sources):
+        value = _pointed(said, source) if source.startswith("/") else None
+        member = source[1:].replace("/", ".")
+        if value is not None and member == CLAUDE_USER:
+            value = dict(conversation.body_ids(said)).get(CLAUDE_USER)
+        if value is not None and member == "prompt_cache_key" and not UNIQUE.search(value):
+            value = None
+        if value and not is_placeholder(value.encode("utf-8", "replace")):
+            return settings.fitting(value.encode("utf-8", "surrogatepass"), f"{member} of the content")
+    return None
+
+
+def _pointed(said: Any, pointer: str) -> str | None:
+    """The text that a JSON Pointer leads to (RFC 6901 §4)."""
+    for step in pointer[1:].split("/"):
+        name = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(said, list) and name.isdigit() and int(name[:9]) < len(said):
+            said = said[int(name[:9])]
+        else:
+            said = said.get(name) if isinstance(said, dict) else None
+    return said if isinstance(said, str) else None
+
+
+def _aligned(
+    request: Request, ids: dict[str, tuple[int, FieldLine]], session: Session
+) -> Iterator[mitm.Change]:
+    header = session.header or ""
+    groups: list[Set[str]] = [family & ids.keys() for family in SAME_SESSION]
+    if header in ids:
+        groups.insert(0, {name for name in ids if name == header or is_read(name, request, session)} - FINER)
+    done = {header}
+    for group in groups:
+        first, *others = sorted(group, key=lambda name: -1 if name == header else _ORDER[name]) or [""]
+        for name in others:
+            at, line = ids[name]
+            if name not in done and line.value != ids[first][1].value:
+                done.add(name)
+                said = FieldLine(line.name, ids[first][1].value)
+                why = f"{line.shown_name} named another session than {ids[first][1].shown_name}"
+                yield mitm.Change("set", at, said, why)
+
+
+def _unshadowed(
+    request: Request, ids: dict[str, tuple[int, FieldLine]], session: Session
+) -> Iterator[mitm.Change]:
+    read = [
+        line
+        for name, (_, line) in ids.items()
+        if name in (session.header, "x-litellm-session-id") or is_read(name, request, session)
+    ]
+    for at, line in enumerate(request.fields):
+        if line.key in session.shadows and any(line.value != other.value for other in read):
+            why = f"{line.shown_name} would be taken for the session instead of {read[0].shown_name}"
+            yield mitm.Change("drop", at, None, why)
+
+
+def contradiction(request: Request) -> tuple[str, str, FieldLine] | None:
+    """(member, its id, the header) where an id in the content says another session than its header."""
+    lines = {name: line for name, (_, line) in _ids(request)}
+    if any(names & lines.keys() for _, names in IN_BODY):
+        for member, said in conversation.body_ids(document(request)):
+            for members, names in IN_BODY:
+                for name in sorted(names & lines.keys()) if member in members else ():
+                    if lines[name].value.decode("latin-1") != said:
+                        return member, said, lines[name]
+    return None
+
+
+def replied(flow: http.HTTPFlow) -> llm.Reply | None:
+    """What the model has answered by now, as far as it is known."""
+    content = mitm.passed(flow)
+    if flow.response is None or content is None:
+        return None
+    request = mitm.request_head(flow, Fields(flow.request.headers.fields))
+    response = replace(mitm.response_head(flow, Fields(flow.response.headers.fields)), body=content)
+    return llm.reply(Exchange(request=request, response=response))
+
+
+class InjectSession:
+    """The wiring."""
+
+    name = "inject-session"
+
+    def __init__(self) -> None:
+        self.settings = Settings(Policy(), Session())
+        self.tracker = Tracker(self.settings.policy.capacity, self.settings.policy.ttl)
+        self.callers: WeakKeyDictionary[http.HTTPFlow, bytes] = WeakKeyDictionary()
+        self.asked: dict[str, Asked] = {}
+        self.has_said = False
+
+    def load(self, loader: Loader) -> None:
+        mitm.add_options(loader, Policy, "inject_session")
+        mitm.add_options(loader, Session, "session")
+
+    def configure(self, updated: Set[str]) -> None:
+        policy = mitm.read_options(ctx.options, Policy, "inject_session")
+        session = mitm.read_options(ctx.options, Session, "session")
+        if policy.derive == "prefix" and policy.key is None:
+            raise exceptions.OptionsError("inject_session_derive: prefix needs inject_session_key")
+        try:
+            key = reveal(policy.key) if policy.key else WITHOUT_KEY
+        except PolicyError as error:
+            raise exceptions.OptionsError(f"inject_session_key: {error}") from None
+        settings = Settings(policy, session, key)
+        if session.header and not settings.accepts(SAMPLE.encode()):
+            raise exceptions.OptionsError("session_pattern: must accept ids of 32 hexadecimal digits")
+        before, self.settings = self.settings.policy, settings
+        if (policy.capacity, policy.ttl) != (before.capacity, before.ttl):
+            self.tracker = Tracker(policy.capacity, policy.ttl)
+
+    def running(self) -> None:
+        mitm.refuse_unknown_options("inject_session")
+        mitm.refuse_unknown_options("session")
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        # Now: an addon behind this one may put another credential in the caller's place.
+        self.callers[flow] = _caller(flow.request)
+
+        def compute(fields: Fields) -> Iterator[mitm.Change]:
+            request = mitm.request_head(flow, fields)
+            new = self.settings.policy.derive != "off" and not flow.is_replay and is_handshake(request)
+            return injected(request, self.settings, _of_connection if new else lambda: None)
+
+        mitm.rewrite(flow, "request", self.name, compute)
+
+    def request(self, flow: http.HTTPFlow) -> None:
+        if flow.request.stream:  # what is written now would be recorded, and never sent
+            self.say_streamed(flow)
+            return
+
+        def compute(fields: Fields) -> Iterator[mitm.Change]:
+            request = replace(mitm.request_head(flow, fields), body=flow.request.raw_content)
+            return injected(request, self.settings, lambda: self.found(flow, request))
+
+        mitm.rewrite(flow, "request", self.name, compute)
+        if self.settings.policy.align and mitm.is_on_the_wire(flow) and not mitm.is_refused(flow):
+            self.align_content(flow)
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        self.end(flow)
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        self.end(flow)
+
+    def found(self, flow: http.HTTPFlow, request: Request) -> Found | None:
+        """The id of a request whose head does not say it."""
+        policy, session = self.settings.policy, self.settings.session
+        said = document(request)
+        if any(member in session.reads_body for member, _ in conversation.body_ids(said)):
+            return None
+        if (named := in_content(said, self.settings)) is not None:
+            return named
+        if policy.derive == "off" or flow.is_replay:
+            return None
+        scope = self.callers.get(flow, b"")
+        if policy.derive == "prefix":
+            prompt = conversation.prompt(said)
+            if prompt is None:
+                return None
+            first = prompt.opening or prompt.chain[0]
+            return Found(
+                self.settings.hashed(b"prefix", scope, prompt.setup or b"", first),
+                "the conversation is a hash of its caller and first messages",
+            )
+        retries = request.fields.one("x-stainless-retry-count")
+        asked = self.tracker.ask(
+            said, scope, is_retry=retries not in (None, b"0"), reply=lambda: replied(flow)
+        )
+        if asked is None:
+            return None
+        self.asked[flow.id] = asked
+        turn = asked.point.turn if asked.point else 0
+        why = "a conversation begins" if turn == 1 else "the conversation is known by its messages"
+        return Found(self.tracker.id(asked.number), why)
+
+    def end(self, flow: http.HTTPFlow) -> None:
+        asked = self.asked.pop(flow.id, None)
+        if asked is None:
+            return
+        response = flow.response
+        failed = response is None or response.status_code >= 400
+        if flow.error is not None and not failed:
+            # A client may hang up once it has read the end of the answer.
+            told = asked.reply()
+            failed = told is None or not any(told.finish.values())
+        self.tracker.end(asked, failed=failed)
+        if not failed and (made := RESPONSE_ID.search((mitm.passed(flow) or b"")[:4096])):
+            self.tracker.made(asked, self.callers.get(flow, b""), made[1].decode("utf-8", "replace"))
+
+    def align_content(self, flow: http.HTTPFlow) -> None:
+        """Let the content say what the header says."""
+        content = flow.request.raw_content
+        request = replace(mitm.request_head(flow, Fields(flow.request.headers.fields)), body=content)
+        if (
+            not content
+            or "content-encoding" in request.fields
+            or any(line.value in content for _, (_, line) in _ids(request))
+        ):
+            return  # nothing to read, or it agrees: cheaper than reading it
+        if (found := contradiction(request)) is None:
+            return
+        member, said, line = found
+        named = line.value.decode("latin-1")
+        if PLAIN.fullmatch(said) and PLAIN.fullmatch(named) and content.count(said.encode()) == 1:
+            why = f"{member} named another session than {line.shown_name}"
+            mitm.set_content(
+                flow, self.name, content.replace(said.encode(), line.value), member, said, named, why
+            )
+
+    def say_streamed(self, flow: http.HTTPFlow) -> None:
+        """Once: that the content of streamed requests cannot name the conversation."""
+        request = mitm.request_head(flow, Fields(flow.request.headers.fields))
+        session = self.settings.session
+        if self.has_said or not session.header or not is_expected(request, session):
+            return
+        if not _is_told(request, self.settings) and mitm.is_on_the_wire(flow):
+            self.has_said = True
+            logger.warning(
+                "%s: a request to %s is streamed, and no header names its conversation: it goes without %s",
+                self.name, flow.request.host, session.header,
+            )  # fmt: skip
+
+
+def _of_connection() -> Found:
+    return Found(secrets.token_hex(16).encode(), "the connection is taken for one conversation")
+
+
+def _caller(request: http.Request) -> bytes:
+    """A digest of who asks whom."""
+    credentials = [
+        value for name, value in request.headers.fields if name.lower().decode("latin-1") in CREDENTIALS
+    ]
+    return digest(request.scheme.encode(), request.host.encode(), b"%d" % request.port, *credentials)
+
+
+addons = [InjectSession()]
