@@ -13,11 +13,12 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple
 
+from conformance.arguments import FAILED, parser
 from conformance.finding import Look, Run
 from conformance.message import Stream
 from conformance.rule import OWN_RULES, RULES, Rule, Severity, UnknownName, load, select
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from conformance.recording import Recording
     from conformance.settings import Loaded
 
-FOUND, FAILED = 1, 2
+FOUND = 1
 
 
 class Failure(Exception):
@@ -36,16 +37,16 @@ class Failure(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    parser = _parser()
-    options, unknown = parser.parse_known_args(arguments)
+    words = parser()
+    options, unknown = words.parse_known_args(arguments)
     if unknown and options.command != "proxy":  # what proxy does not know is mitmdump's
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        words.error(f"unrecognized arguments: {' '.join(unknown)}")
     options.rest = unknown
-    if "run" not in options:
-        parser.print_help()
+    if options.command is None:
+        words.print_help()
         return 0
     try:
-        code: int = options.run(options)
+        code = COMMANDS[options.command](options)
         sys.stdout.flush()
     except BrokenPipeError:  # `hoplint ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -69,147 +70,6 @@ def _note(text: str) -> None:
 def _write(text: str) -> None:
     # Recordings hold what terminals and locales cannot show; a report never fails for that.
     sys.stdout.buffer.write(text.encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(FAILED, f"hoplint: error: {message} (see '{self.prog} --help')\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="hoplint",
-        description="Keeps the HTTP, SSE and WebSocket traffic between LLM agents and gateways well-formed.",
-    )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
-    commands = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
-
-    def command(name: str, run: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
-        added.set_defaults(run=run, command=name)
-        return added
-
-    check = command("check", _check, "Lint recordings: mitmproxy flow files, HAR files, transcripts.")
-    check.add_argument(
-        "paths",
-        nargs="*",
-        default=["."],
-        metavar="PATH",
-        help="files, folders, globs, or - for stdin (default: .)",
-    )
-    _lint_options(check)
-
-    compare = command(
-        "compare", _compare, "Pair the recordings of both sides of a gateway and lint what it did."
-    )
-    compare.add_argument("client", metavar="CLIENT", help="recorded between the clients and the gateway")
-    compare.add_argument("server", metavar="SERVER", help="recorded between the gateway and its upstream")
-    compare.add_argument("--all", action="store_true", help="lint each recording by itself, too")
-    _lint_options(compare)
-
-    fix = command(
-        "fix",
-        _fix,
-        "Lint a recording, run over it the addons that its findings name, and lint it again. Without -o, "
-        "--in-place or --diff nothing is written. The verdict is on what is left.",
-    )
-    fix.add_argument("path", metavar="PATH", help="a mitmproxy flow file or a transcript")
-    where = fix.add_mutually_exclusive_group()
-    where.add_argument("-o", "--output", metavar="OUT", help="write the mended recording to a file")
-    where.add_argument("--in-place", action="store_true", help="replace the recording")
-    where.add_argument("--diff", action="store_true", help="show what would change, secrets as digests")
-    fix.add_argument(
-        "--only", action="append", default=[], metavar="ADDON", help="run no other addon; repeatable"
-    )
-    _lint_options(fix)
-
-    rule = command("rule", _rule, "Explain a rule; without a name, list them by topic.")
-    rule.add_argument("name", nargs="?", metavar="NAME")
-    rule.add_argument("--all", action="store_true", help="explain all of them")
-    rule.add_argument("--format", choices=["text", "markdown", "json"], default="text")
-
-    show = command(
-        "show", _show, "Print recordings as transcripts, secrets masked; turns .flow and .har into .http."
-    )
-    show.add_argument("paths", nargs="+", metavar="PATH[#N]", help="a recording, or its exchange number N")
-    show.add_argument("--secrets", action="store_true", help="do not mask credentials")
-
-    addons = command(
-        "addons", _addons, "List the mitmproxy addons; with a name print its path, for mitmdump -s."
-    )
-    addons.add_argument("name", nargs="?", metavar="NAME")
-
-    proxy = command("proxy", _proxy, "Run mitmdump with the addon suite; other arguments are mitmdump's.")
-    _settings_options(proxy)
-
-    demo = command(
-        "demo",
-        _demo,
-        "See it work: traffic of an agent to a gateway that breaks things, through mitmdump alone and with the "
-        "addons, side by side. Everything runs on 127.0.0.1 and ends with the command.",
-    )
-    demo.add_argument(
-        "--keep", metavar="DIR", help="where the two recordings go (default: a new temporary folder)"
-    )
-    demo.add_argument("--color", choices=["auto", "always", "never"], default="auto")
-
-    config = command("config", _config, "Show the settings in force and where each came from.")
-    config.add_argument("--schema", action="store_true", help="print the JSON Schema of hoplint.toml")
-    _settings_options(config)
-    return parser
-
-
-def _lint_options(parser: argparse.ArgumentParser) -> None:
-    """The options of every command that lints."""
-    rules = parser.add_argument_group(
-        "which rules", "a rule, a topic, rfcNNNN or ALL; the most specific wins"
-    )
-    rules.add_argument("--select", action="append", metavar="NAMES", help="run only these")
-    rules.add_argument("--extend-select", action="append", default=[], metavar="NAMES", help="run these too")
-    rules.add_argument("--ignore", action="append", default=[], metavar="NAMES", help="do not run these")
-    rules.add_argument("--no-ignores", action="store_true", help="take no notice of inline ignores")
-    _settings_options(parser)
-    verdict = parser.add_argument_group("verdict")
-    verdict.add_argument(
-        "--fail-on",
-        choices=[*map(str, Severity), "never"],
-        help="least severity that makes the exit code 1 (default: error)",
-    )
-    verdict.add_argument("--exit-zero", action="store_true", help="exit 0 whatever is found")
-    report = parser.add_argument_group("report")
-    report.add_argument("--format", default="full", metavar="FORMAT", help="full (default), concise or json")
-    report.add_argument(
-        "--report",
-        action="append",
-        default=[],
-        metavar="FORMAT=FILE",
-        help="write another report to a file; repeatable",
-    )
-    report.add_argument("--statistics", action="store_true", help="count findings by rule")
-    report.add_argument("--color", choices=["auto", "always", "never"], default="auto")
-    report.add_argument(
-        "-q", "--quiet", action="store_true", help="print only the report: no notes, no progress"
-    )
-    report.add_argument(
-        "-v", "--verbose", action="store_true", help="every repeated finding in full; say what was read"
-    )
-
-
-class _Version(argparse.Action):
-    def __call__(self, *_: object) -> None:
-        from importlib.metadata import version  # 20 ms that no other command needs
-
-        _write(f"hoplint {version('hoplint')}\n")
-        sys.exit(0)
-
-
-def _settings_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("settings")
-    group.add_argument("--profile", metavar="NAME", help="the policy of a known gateway or provider")
-    group.add_argument(
-        "--config", metavar="FILE", help="settings file (default: the nearest hoplint.toml or pyproject.toml)"
-    )
-    group.add_argument("--isolated", action="store_true", help="read no settings file")
 
 
 def _settings(options: argparse.Namespace) -> Loaded:
@@ -575,3 +435,17 @@ def _config(options: argparse.Namespace) -> int:
     width = max(len(f"{key} = {value}") for key, value, _ in rows)
     _write("".join(f"{f'{key} = {value}':<{width}}  # {source}\n" for key, value, source in rows))
     return 0
+
+
+COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "check": _check,
+    "compare": _compare,
+    "fix": _fix,
+    "rule": _rule,
+    "show": _show,
+    "addons": _addons,
+    "proxy": _proxy,
+    "demo": _demo,
+    "config": _config,
+}
+"""What each command of ``arguments`` does; gives the exit code."""
