@@ -21,6 +21,7 @@ OURS: dict[str, set[str]] = {
     "transcript": {"message"},
     "rule": {"message"},
     "content": {"message"},
+    "credential": {"grammar", "known", "llm", "message", "policy", "secret"},
     "sse": {"content", "message"},
     "llm": {"content", "message", "sse"},
     "octets": {"message", "grammar", "known"},
@@ -44,8 +45,8 @@ OURS: dict[str, set[str]] = {
     "mitm": {"addon", "known", "message", "policy", "secret", "settings"},
     "websocket": {"llm", "message"},
     "rules/": {
-        "content", "conversation", "grammar", "history", "known", "llm", "message", "policy", "rule", "secret", "sse",
-        "websocket",
+        "content", "conversation", "credential", "grammar", "history", "known", "llm", "message", "policy", "rule",
+        "secret", "sse", "websocket",
     },
     "reports/": {"finding", "rule", "reports"},
     "arguments": {"rule"},

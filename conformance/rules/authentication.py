@@ -16,20 +16,29 @@ nothing is known about which.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import ipaddress
 import re
-from fnmatch import translate
 from functools import lru_cache
 from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
-from conformance import grammar, llm
-from conformance.known import API_KEYS, JOINED
+from conformance import grammar
+from conformance.credential import (
+    FIELDS,
+    OAUTH_TOKENS,
+    Judged,
+    are_opposed,
+    carries_credential,
+    is_control,
+    judged,
+    matches,
+    needs_credential,
+    parameters,
+)
+from conformance.known import API_KEYS
 from conformance.message import Exchange, FieldLine, Request, Response, Turn
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
-from conformance.secret import is_secret_field, mask_text, quoted, shown
+from conformance.secret import mask_text, quoted, shown
 
 if TYPE_CHECKING:
     from conformance.policy import Policy
@@ -37,308 +46,13 @@ if TYPE_CHECKING:
 IN_A_ROW = 3
 """401 that answer one credential before it is certain that nobody looks at them."""
 
-FIELDS = frozenset({"authorization", *API_KEYS})
-"""The headers that are judged here."""
-
-# b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="        (RFC 6750 §2.1)
-_B64TOKEN = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")
-# the usual line: nothing is wrong with it unless its token is a word
-_USUAL = re.compile(rb"Bearer ([A-Za-z0-9\-._~+/]+=*)")
-# tokens of known makers that are no b64token: GitHub Copilot's list of claims
-_OTHER_TOKENS = re.compile(rb"tid=[\x21-\x7e]+")
-# schemes that may stand alone, to begin a handshake (RFC 4559 §4)
-_ALONE = frozenset({b"negotiate", b"ntlm"})
-# a scheme at the beginning of what should be the token (match)
-_SECOND_SCHEME = re.compile(rb"(?i)(?:bearer|basic|token|apikey)(?:[\s:=]|\Z)")
-_QUOTES = (b'"', b"'", b"`")
-_BEFORE_KEY = re.compile(rb"(?i)(?:bearer|basic|token) +|bearer\Z")
-_NO_TOKEN_CHAR = re.compile(rb"[^A-Za-z0-9\-._~+/]")
-
-# What recorders and people write over a credential, and what `secret.digested` writes.
-_MASKED = re.compile(
-    rb"(?i)\*+|[<\[({]*(?:redacted|masked|filtered|hidden|removed|scrubbed|sanitized)[>\])}]*|sha256-[0-9a-f]{12}"
-)
-# What programs write for a key they have not got, and what manuals print in a key's place. All short, and
-# without digits, because they are shown: whoever kept the manual's brackets around a real key keeps it secret.
-_PLACEHOLDER = re.compile(
-    rb"""(?ix)
-    none | null | undefined | nan | nil | false | <nil> | \(null\) | \[object\ [a-z]+\]
-    | <[a-z_\ \-]*>                                                # <API_KEY>, <your key>
-    | (?:[a-z]+[-_ ]){0,3} your (?:[-_ ][a-z_ \-]*)? (?:key|token|secret|credential)s? (?:[-_ ][a-z]+){0,3}
-    | api[-_ ]?key | (?-i:[A-Z][A-Z0-9_]*_API_KEY)                 # the name of the variable
-    """
-)
-_LONGEST_PLACEHOLDER = 64
-# What people write on purpose where a library wants a key and the server does not.
-_DELIBERATE = re.compile(
-    rb"(?i)(?:sk-)?(?:empty|dummy|fake|placeholder|unused|no[-_ ]?key|not?[-_ ]?(?:used|needed|required)"
-    rb"|change[-_]?me|ollama|lm-studio)(?:[-_ ]?(?:api)?[-_]?(?:key|token))?(?:[-_](?:required|needed))?"
-)
-# A template: somewhere in the value, or the whole of it.
-_TEMPLATE = re.compile(rb"\$\{|\$\(|\{\{|<%=|%[A-Z][A-Z0-9_]*%")
-_WHOLE_TEMPLATE = re.compile(
-    rb"\$[A-Za-z_]\w*|\{[A-Za-z_][\w.:\-]*\}|os\.environ/\w+|process\.env\.\w+|(?:env|secret|vault|file|op):\S+"
-)
-
-# Two credentials that are meant to stand beside each other, for two who look at them.
-_TOGETHER = frozenset(
-    {
-        frozenset({"authorization", "api-key"}),  # Azure API Management: Entra token and subscription key
-        frozenset({"authorization", "x-goog-api-key"}),  # Google: OAuth says who, the key which project
-    }
-)
-_OWN_GATE = "x-litellm-api-key"
-"""LiteLLM's own key, there so that Authorization or x-api-key is free for the provider's (litellm-docs, BYOK)."""
-
-_NO_CREDENTIALS = frozenset(
-    {
-        "proxy-authorization",  # is for the proxy
-        "set-cookie", "authentication-info", "proxy-authentication-info", "x-codex-turn-state",
-        "x-session-token", "x-csrf-token", "x-xsrf-token", "sec-websocket-protocol",
-    }
-)  # fmt: skip
-"""Fields that are secret and yet no credential that an upstream asks for."""
-
-# A key as a WebSocket subprotocol, for browsers, which can set no headers (OpenAI Realtime API)
-_SUBPROTOCOL_KEY = b"api-key"
-
-_PARAMETERS = frozenset(
-    {
-        b"access_token", b"api_key", b"apikey", b"x_api_key", b"x_goog_api_key", b"auth_token", b"client_secret",
-        b"subscription_key", b"ocp_apim_subscription_key", b"bearer_token", b"openai_api_key",
-    }
-)  # fmt: skip
-"""Names of parameters that hold a credential whatever their value; with underscores, in lower case."""
-_TOKEN_PARAMETERS = frozenset({b"token", b"jwt", b"auth", b"authorization", b"key"})
-"""Names that may mean anything, so that the value has to look like one."""
-_LIKE_A_KEY = re.compile(
-    rb"(?:sk-|gsk_|xai-|hf_|pplx-|AIza|ya29\.)[A-Za-z0-9_\-.]{12,}|eyJ[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]*"
-)
-
-_OAUTH_TOKENS: dict[bytes, str] = {b"sk-ant-oat": "Anthropic", b"ya29.": "Google"}
-"""Beginnings of OAuth access tokens, and who issues them."""
-
 _CTL = re.compile(rb"[\x00-\x1f\x7f]")
 
 
-class _Judged(NamedTuple):
-    """What there is to say about one line with a credential."""
-
-    line: FieldLine
-    rule: str | None = None
-    """The one rule it breaks."""
-    why: str = ""
-    token: bytes | None = None
-    """The credential by itself, where it is one and can be compared."""
-
-
-def _judged(request: Request) -> tuple[_Judged, ...]:
-    """Every line of FIELDS, in order; found out once for each message."""
-    kept = request.__dict__
-    if "_credentials" not in kept:
-        found = []
-        for name in FIELDS & request.fields.names:
-            judge = _authorization if name == "authorization" else _api_key
-            found += [judge(line) for line in request.fields.lines(name)]
-        if len(found) > 1:
-            found = [_in_company(one, found) for one in found]
-        kept["_credentials"] = tuple(found)
-    judged: tuple[_Judged, ...] = kept["_credentials"]
-    return judged
-
-
 def _broken(request: Request, name: str) -> Hits:
-    for found in _judged(request):
+    for found in judged(request):
         if found.rule == name:
             yield found.line, found.why
-
-
-def _authorization(line: FieldLine) -> _Judged:
-    value = line.value.strip(grammar.OWS)
-    usual = _USUAL.fullmatch(value)
-    if usual is not None and not _is_odd_word(usual[1]):
-        return _Judged(line, token=None if _MASKED.fullmatch(usual[1]) else usual[1])
-    if _is_elsewhere(value) or _MASKED.fullmatch(value):
-        return _Judged(line)
-    if not value:
-        return _Judged(line, "authorization-malformed", f"{line.shown_name} is empty")
-    if found := _nothing(line, value, "placeholder-bearer-token"):
-        return found
-    scheme, _, credential = value.partition(b" ")
-    credential = credential.lstrip(b" ")
-    said = f"{line.shown_name} {shown(line.name, value)}"
-    if not grammar.TOKEN.fullmatch(scheme):
-        return _Judged(
-            line,
-            "authorization-malformed",
-            f"{said} does not begin with a scheme, such as Bearer, and a space",
-        )
-    kind = scheme.lower()
-    if kind == b"basic":
-        return _basic(line, said, credential)
-    if not credential:
-        if kind == b"bearer":
-            return _Judged(line, "empty-bearer-token", f"{said} has no token")
-        if kind in _ALONE:
-            return _Judged(line)
-        return _Judged(
-            line, "authorization-malformed", f"{said} is one word: no scheme stands before the key"
-        )
-    if found := _nothing(line, credential, "placeholder-bearer-token"):
-        return found
-    if kind != b"bearer":
-        return _Judged(line)
-    return _bearer(line, said, scheme, credential)
-
-
-def _bearer(line: FieldLine, said: str, scheme: bytes, credential: bytes) -> _Judged:
-    masked = _MASKED.fullmatch(credential) is not None
-    if not masked:
-        doubled = None
-        if _SECOND_SCHEME.match(credential):
-            doubled = "names a scheme twice"
-        elif any(quote in credential for quote in _QUOTES):
-            doubled = "holds quotes, which are then part of the token"
-        elif len(credential.replace(b",", b" ").split()) > 1:
-            doubled = "holds more than one token"
-        if doubled:
-            return _Judged(line, "doubled-bearer-scheme", f"{said} {doubled}")
-        if not _B64TOKEN.fullmatch(credential) and not _OTHER_TOKENS.fullmatch(credential):
-            odd = _NO_TOKEN_CHAR.search(credential.rstrip(b"=")) or _NO_TOKEN_CHAR.search(credential)
-            what = quoted(odd[0]) if odd else "an octet"
-            return _Judged(line, "bearer-token-malformed", f"{said} holds {what}, which no token may have")
-    token = None if masked else credential
-    if scheme != b"Bearer":
-        return _Judged(line, "bearer-scheme-in-wrong-case", f"{said} is not written Bearer", token)
-    return _Judged(line, token=token)
-
-
-def _basic(line: FieldLine, said: str, credential: bytes) -> _Judged:
-    wrong = None
-    if _MASKED.fullmatch(credential):
-        return _Judged(line)
-    if not credential:
-        wrong = "has nothing behind Basic"
-    elif _TEMPLATE.search(credential) or _WHOLE_TEMPLATE.fullmatch(credential):
-        return _Judged(line, "unexpanded-template-in-credential", f"{said} is a template nobody filled in")
-    else:
-        try:
-            decoded = base64.b64decode(credential, validate=True)
-        except binascii.Error:
-            wrong = "is not base64"
-        else:
-            if b":" not in decoded:
-                wrong = "decodes to something without a colon between user and password"
-            elif control := _CTL.search(decoded):
-                wrong = f"decodes to something with a control character ({quoted(control[0])})"
-    return _Judged(line, "basic-credentials-malformed", f"{said} {wrong}") if wrong else _Judged(line)
-
-
-def _api_key(line: FieldLine) -> _Judged:
-    value = line.value.strip(grammar.OWS)
-    if _is_elsewhere(value):
-        return _Judged(line)
-    # LiteLLM takes its key with or without the scheme.
-    scheme = _BEFORE_KEY.match(value)
-    key = value[scheme.end() :] if scheme else value
-    said = f"{line.shown_name} {shown(line.name, value)}"
-    if not key:
-        return _Judged(line, "empty-api-key-header", f"{said} holds no key")
-    if _MASKED.fullmatch(key):
-        return _Judged(line)
-    if found := _nothing(line, key, "placeholder-api-key"):
-        return found
-    if key[:1] in _QUOTES or key[-1:] in _QUOTES:
-        return _Judged(line, "doubled-bearer-scheme", f"{said} holds quotes, which are then part of the key")
-    return _Judged(line, token=key)
-
-
-def _is_elsewhere(value: bytes) -> bool:
-    """Whether the rules about field lines have something to say about the value."""
-    if not value.isascii() or grammar.CR_LF_NUL.search(value) or grammar.OTHER_CTL.search(value):
-        return True
-    return b"," in value and JOINED["authorization"].search(value) is not None
-
-
-def _is_odd_word(token: bytes) -> bool:
-    """Whether what looks like a token is a word that stands for none, or a template."""
-    if len(token) > _LONGEST_PLACEHOLDER:
-        return False
-    if token.lower() == b"bearer":
-        return True
-    return bool(_PLACEHOLDER.fullmatch(token) or _WHOLE_TEMPLATE.fullmatch(token))
-
-
-def _nothing(line: FieldLine, credential: bytes, placeholder: str) -> _Judged | None:
-    if _MASKED.fullmatch(credential):
-        return None
-    if len(credential) <= _LONGEST_PLACEHOLDER and _PLACEHOLDER.fullmatch(credential):
-        # Shown as it is: these words are known, and what a reader has to see.
-        return _Judged(
-            line, placeholder, f"{line.shown_name} {quoted(line.value)} holds a placeholder instead of a key"
-        )
-    if _TEMPLATE.search(credential) or _WHOLE_TEMPLATE.fullmatch(credential):
-        said = f"{line.shown_name} {shown(line.name, line.value)}"
-        return _Judged(line, "unexpanded-template-in-credential", f"{said} is a template nobody filled in")
-    return None
-
-
-def _are_opposed(one: _Judged, other: _Judged) -> bool:
-    """Whether the upstream has to choose between the two."""
-    names = {one.line.key, other.line.key}
-    return len(names) == 2 and _OWN_GATE not in names and frozenset(names) not in _TOGETHER
-
-
-def _in_company(one: _Judged, others: list[_Judged]) -> _Judged:
-    """A word that is harmless by itself does harm where it may win over a real key."""
-    if one.token is None or one.rule or not _DELIBERATE.fullmatch(one.token):
-        return one
-    for other in others:
-        if other.token is not None and not _DELIBERATE.fullmatch(other.token) and _are_opposed(one, other):
-            placeholder = (
-                "placeholder-bearer-token" if one.line.key == "authorization" else "placeholder-api-key"
-            )
-            why = f"{one.line.shown_name} {quoted(one.line.value)} may win over the key in {other.line.shown_name}"
-            return _Judged(one.line, placeholder, why)
-    return one
-
-
-def _carries_credential(request: Request) -> bool:
-    """Whether anything in the request could be a credential; where in doubt, yes."""
-    names = request.fields.names
-    if not names.isdisjoint(FIELDS):
-        return True
-    if any(is_secret_field(name.encode("latin-1")) and name not in _NO_CREDENTIALS for name in names):
-        return True
-    if any(_SUBPROTOCOL_KEY in value.lower() for value in request.fields.values("sec-websocket-protocol")):
-        return True
-    return (
-        bool(_parameters(request, ())) or b"X-Amz-Signature=" in request.target or b"@" in request.authority
-    )
-
-
-def _parameters(request: Request, more: tuple[str, ...]) -> list[bytes]:
-    """The parameters of the query that hold a credential, by name; ``more`` are others that do."""
-    query = request.target.partition(b"?")[2]
-    if b"=" not in query:
-        return []
-    found = []
-    for pair in query.partition(b"#")[0].replace(b";", b"&").split(b"&"):
-        name, _, value = pair.partition(b"=")
-        plain = name.lower().replace(b"-", b"_")
-        if not value or _is_odd_word(value):
-            continue
-        certain = plain in _PARAMETERS or name.decode("latin-1") in more
-        # `key` and `token` may mean anything, unless the value or the API says what they are.
-        likely = plain in _TOKEN_PARAMETERS and _LIKE_A_KEY.fullmatch(value)
-        if certain or likely or (plain == b"key" and _is_gemini(request)):
-            found.append(name)
-    return found
-
-
-def _is_gemini(request: Request) -> bool:
-    endpoint = llm.endpoint(request)
-    return endpoint is not None and endpoint.api == "gemini"
 
 
 def _succeeded(exchange: Exchange) -> bool:
@@ -348,28 +62,6 @@ def _succeeded(exchange: Exchange) -> bool:
 
 def _refused(exchange: Exchange) -> bool:
     return exchange.response is not None and exchange.response.status in (401, 403)
-
-
-@lru_cache(maxsize=256)
-def _globs(globs: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(translate(glob) for glob in globs) or r"(?!)")
-
-
-def _matches(request: Request, globs: tuple[str, ...]) -> bool:
-    return _globs(globs).match(request.path.decode("latin-1")) is not None
-
-
-def _is_control(request: Request, policy: Policy) -> bool:
-    return _matches(request, policy.auth.control_paths) and not _matches(request, policy.auth.open_paths)
-
-
-def _needs_credential(request: Request, policy: Policy) -> bool:
-    """Whether the request is for an operation that is known, and not an open one."""
-    # A recording of a forward proxy holds traffic to anywhere: paths nobody knows say nothing. Preflights
-    # carry no credentials (Fetch §3.3.5), and tools that write HAR leave them out.
-    if request.method == b"OPTIONS" or not request.verbatim or llm.endpoint(request) is None:
-        return False
-    return not _matches(request, policy.auth.open_paths)
 
 
 @lru_cache(maxsize=64)
@@ -712,9 +404,9 @@ def credentials_missing(exchange: Exchange, policy: Policy) -> Hits:
     request = exchange.request
     if not policy.auth.required or not request.fields.names.isdisjoint(FIELDS) or _succeeded(exchange):
         return
-    if not _needs_credential(request, policy) or _is_control(request, policy):
+    if not needs_credential(request, policy.auth) or is_control(request, policy.auth):
         return
-    if _carries_credential(request) or _parameters(request, policy.auth.parameters):
+    if carries_credential(request) or parameters(request, policy.auth.parameters):
         return
     wanted = " or ".join(policy.auth.headers) or "a credential"
     yield request, f"no header of this request holds a credential; the upstream requires {wanted}"
@@ -746,11 +438,11 @@ def wrong_credential_header(exchange: Exchange, policy: Policy) -> Hits:
     request, read = exchange.request, policy.auth.headers
     if not read or not request.fields.names.isdisjoint(read) or _succeeded(exchange):
         return
-    if not (_needs_credential(request, policy) or _is_control(request, policy)):
+    if not (needs_credential(request, policy.auth) or is_control(request, policy.auth)):
         return
-    if policy.auth.parameters and _parameters(request, policy.auth.parameters):
+    if policy.auth.parameters and parameters(request, policy.auth.parameters):
         return
-    for found in _judged(request):
+    for found in judged(request):
         if found.rule is None:
             said = f"{found.line.shown_name} {shown(found.line.name, found.line.value)}"
             yield found.line, f"{said} is not read by the upstream, which reads {' or '.join(read)}"
@@ -792,16 +484,16 @@ def conflicting_credentials(request: Request) -> Hits:
         > Authorization: Bearer sk-000000000000
         > x-api-key: sk-000000000000
     """
-    judged = _judged(request)
-    if len(judged) < 2:
+    lines = judged(request)
+    if len(lines) < 2:
         return
-    first: dict[str, _Judged] = {}
-    for found in judged:
+    first: dict[str, Judged] = {}
+    for found in lines:
         if found.token is not None:
             first.setdefault(found.line.key, found)
     chosen = sorted(first.values(), key=lambda found: found.line.key)
     for at, found in enumerate(chosen):
-        other = next((o for o in chosen[:at] if o.token != found.token and _are_opposed(o, found)), None)
+        other = next((o for o in chosen[:at] if o.token != found.token and are_opposed(o, found)), None)
         if other is not None:
             yield (
                 found.line,
@@ -853,7 +545,7 @@ def control_plane_key_missing(exchange: Exchange, policy: Policy) -> Hits:
         return
     if not request.verbatim or not request.fields.names.isdisjoint(FIELDS) or request.method == b"OPTIONS":
         return
-    if _is_control(request, policy) and not _carries_credential(request):
+    if is_control(request, policy.auth) and not carries_credential(request):
         answered = f" and was answered {exchange.response.status}" if exchange.response is not None else ""
         path = quoted(mask_text(request.path))
         yield request, f"{path} administers the upstream: the request has no credential{answered}"
@@ -895,8 +587,8 @@ def data_key_on_control_plane(request: Request, policy: Policy) -> Hits:
     keys = _two_keys(policy)
     if keys is None:
         return
-    for found in _judged(request):
-        if found.token == keys[0] and _is_control(request, policy):
+    for found in judged(request):
+        if found.token == keys[0] and is_control(request, policy.auth):
             path = quoted(mask_text(request.path))
             yield (
                 found.line,
@@ -932,8 +624,8 @@ def control_plane_key_on_data_path(request: Request, policy: Policy) -> Hits:
     keys = _two_keys(policy)
     if keys is None:
         return
-    for found in _judged(request):
-        if found.token == keys[1] and not _matches(request, policy.auth.control_paths):
+    for found in judged(request):
+        if found.token == keys[1] and not matches(request, policy.auth.control_paths):
             path = quoted(mask_text(request.path))
             yield found.line, f"{found.line.shown_name} holds the control key, which {path} does not need"
 
@@ -964,10 +656,10 @@ def oauth_token_as_api_key(request: Request) -> Hits:
         > anthropic-version: 2023-06-01
         > Authorization: Bearer sk-ant-oat01-000000000000
     """
-    for found in _judged(request):
+    for found in judged(request):
         if found.token is None or found.line.key == "authorization":
             continue
-        for beginning, issuer in _OAUTH_TOKENS.items():
+        for beginning, issuer in OAUTH_TOKENS.items():
             if found.token.startswith(beginning):
                 yield (
                     found.line,
@@ -1015,7 +707,7 @@ def credentials_over_plain_http(exchange: Exchange) -> Hits:
     host = exchange.upstream.rpartition(":")[0].strip("[]").rstrip(".").lower()
     if _is_local(host):
         return
-    for found in _judged(exchange.request):
+    for found in judged(exchange.request):
         if found.rule is None:
             yield (
                 found.line,
@@ -1068,7 +760,7 @@ def credential_in_request_target(request: Request) -> Hits:
     """
     if b"?" not in request.target:
         return
-    if names := _parameters(request, ()):
+    if names := parameters(request, ()):
         said = ", ".join(quoted(mask_text(name)) for name in dict.fromkeys(names))
         yield request, f"the query holds a credential ({said}), and every hop may log it"
 
@@ -1277,7 +969,7 @@ def status_401_to_request_without_credentials(exchange: Exchange) -> Hits:
     request, response = exchange.request, exchange.response
     if response is None or response.status != 401 or request.method == b"OPTIONS" or not request.verbatim:
         return
-    if _carries_credential(request) or any(
+    if carries_credential(request) or any(
         _begins_dialogue(line) for line in response.fields.lines("www-authenticate")
     ):
         return
