@@ -2,8 +2,8 @@
 
 Gateways keep a conversation on one deployment, whose cache then holds the history, if they are told what belongs
 together. Agents name their conversations in headers of their own, in the path, in the content, or not at all.
-This addon writes the id into `session.header` of each request that runs a model. It does nothing where that is
-not set.
+This addon writes the id into the header `session.header`, or else `header`, of each request that runs a model. It
+adds nothing where neither is set.
 
 - What the client says wins: a request that has the header, or another one that the upstream reads
   (`session.reads`) with an id that it accepts, is left as it is. Empty values and `None` are not ids.
@@ -273,6 +273,8 @@ class InjectSession:
     def configure(self, updated: Set[str]) -> None:
         policy = mitm.read_options(ctx.options, Policy, "inject_session")
         session = mitm.read_options(ctx.options, Session, "session")
+        if session.header is None:
+            session = session.model_copy(update={"header": policy.header})
         if policy.derive == "prefix" and policy.key is None:
             raise exceptions.OptionsError("inject_session_derive: prefix needs inject_session_key")
         try:
@@ -281,7 +283,7 @@ class InjectSession:
             raise exceptions.OptionsError(f"inject_session_key: {error}") from None
         settings = Settings(policy, session, key)
         if session.header and not settings.accepts(SAMPLE.encode()):
-            raise exceptions.OptionsError("session_pattern: must accept ids of 32 hexadecimal digits")
+            raise exceptions.OptionsError("session_pattern: it must accept ids of 32 hexadecimal digits")
         before, self.settings = self.settings.policy, settings
         if (policy.capacity, policy.ttl) != (before.capacity, before.ttl):
             self.tracker = Tracker(policy.capacity, policy.ttl)

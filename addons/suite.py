@@ -7,10 +7,11 @@ The order, which is also the order of their hooks:
 3. filter-handshake, for what is left in a WebSocket handshake;
 4. inject-session, while headers are as the client meant them, and before another credential
    than the caller's is put in;
-5. allow-response-headers, before those that add headers to responses, so that it judges only the upstream's;
-6. map-status, which adds X-Upstream-Status and may make a 503 of something else;
-7. tame-retries, so that it sees the status that the client gets;
-8. stream-events, last, so that it goes by the Content-Type that is really sent.
+5. pin-affinity, which goes by the session's id, and sees tokens before they are dropped from responses;
+6. allow-response-headers, before those that add headers to responses, so that it judges only the upstream's;
+7. map-status, which adds X-Upstream-Status and may make a 503 of something else;
+8. tame-retries, so that it sees the status that the client gets;
+9. stream-events, last, so that it goes by the Content-Type that is really sent.
 
 The suite tests itself and ends mitmproxy with exit code 1 where it cannot keep what it promises: an addon
 that does not load, a setting that cannot be used, an option nobody knows, or an option of mitmproxy that
@@ -44,6 +45,7 @@ ORDER = (
     "strip-hop-headers",
     "filter-handshake",
     "inject-session",
+    "pin-affinity",
     "allow-response-headers",
     "map-status",
     "tame-retries",

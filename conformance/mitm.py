@@ -70,6 +70,8 @@ class Change(NamedTuple):
     """The new line; None for ``drop``."""
     why: str
     """One sentence; values in it are masked (``secret.shown``)."""
+    is_secret: bool = False
+    """The value is a credential although the name does not say so."""
 
 
 class Refused(Exception):
@@ -255,14 +257,17 @@ def _entry(addon: str, part: Part, fields: Fields, change: Change) -> dict[str, 
         "part": part,
         "op": change.op,
         "field": named.shown_name if named else "",
-        "before": _values(before),
-        "after": _values(change.line),
+        "before": _values(before, change.is_secret),
+        "after": _values(change.line, change.is_secret),
         "why": change.why,
     }
 
 
-def _values(line: FieldLine | None) -> list[str]:
-    return [] if line is None else [secret.digested(line.name, line.value).decode("latin-1")]
+def _values(line: FieldLine | None, is_secret: bool) -> list[str]:
+    if line is None:
+        return []
+    name = b"x-auth-token" if is_secret and not secret.is_secret_field(line.name) else line.name
+    return [secret.digested(name, line.value).decode("latin-1")]
 
 
 def _keep_received(flow: http.HTTPFlow, part: Part, fields: Fields) -> None:

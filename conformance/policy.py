@@ -456,6 +456,11 @@ Source = Annotated[str, AfterValidator(_source)]
 class InjectSession(Table):
     """Addon inject-session: requests tell the upstream which conversation they belong to."""
 
+    header: FieldName | None = Field(
+        default=None,
+        description="Header that is written where `session.header` names none: for upstreams that can use an id "
+        "and do not expect one.",
+    )
     prefer: tuple[Source, ...] = Field(
         default=(), description="Where an id is looked for before `sources`, written like those."
     )
