@@ -311,7 +311,8 @@ def _handled(handler: Callable[[int, FrameType | None], None], *numbers: int) ->
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Put signals off: one that comes while a process is being made would leave it to itself."""
+    """Put signals off: while a process is made, one would leave it to itself; within Popen's ``poll`` and ``wait``
+    one leaves a lock taken for ever."""
     came: list[int] = []
     with _handled(lambda number, _: came.append(number), signal.SIGINT, signal.SIGTERM):
         yield
@@ -347,10 +348,13 @@ def _proxy(words: list[str], upstream: int, path: Path) -> Iterator[Callable[[],
 
         def port() -> int:
             until = time.monotonic() + PATIENCE
-            while process.poll() is None and time.monotonic() < until:
+            ended = False
+            while not ended and time.monotonic() < until:
                 if found := re.search(rb"listening at \S*?:(\d+)", log.read_bytes()):
                     return int(found[1])
                 time.sleep(0.02)
+                with _undisturbed():
+                    ended = process.poll() is not None
             said = log.read_text(errors="replace").strip().splitlines() or ["it says nothing"]
             raise DemoFailed(f"mitmdump does not start: {said[-1]}")
 
@@ -358,9 +362,9 @@ def _proxy(words: list[str], upstream: int, path: Path) -> Iterator[Callable[[],
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(PATIENCE)
-    finally:
+    with _undisturbed():
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
         process.kill()
         process.wait()
