@@ -890,7 +890,7 @@ def gateway_internal_header_exposed(exchange: Exchange, policy: Policy) -> Hits:
 
 _ADDRESS = re.compile(
     rb"(?:(?<=://)|(?<![0-9A-Za-z./_\-]))(?P<address>(?:10|127|169\.254|172\.(?:1[6-9]|2[0-9]|3[01])|192\.168)(?:\.[0-9]{1,3}){2,3})(?![0-9.]|-[0-9])"
-    rb"|(?<![A-Za-z0-9])(?P<name>(?:ip-10-[0-9\-]+|[A-Za-z0-9\-.]*\.(?:internal|local|lan|localdomain|home\.arpa))(?![A-Za-z0-9.\-]))"
+    rb"|(?<![A-Za-z0-9.\-])(?P<name>(?:ip-10-[0-9\-]+|[A-Za-z0-9\-.]*\.(?:internal|local|lan|localdomain|home\.arpa))(?![A-Za-z0-9.\-]))"
 )
 _MAY_HOLD_ADDRESS = re.compile(rb"10\.|127\.|169\.254|172\.|192\.168|internal|local|\.lan|home\.arpa|ip-10-")
 _SAYS_ORIGINS = (
