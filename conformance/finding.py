@@ -96,6 +96,39 @@ class Suppressed:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The start line and the field lines of one message as a report may print them."""
+
+    part: Part
+    lines: tuple[str, ...]
+    """The start line, then the fields, trailer fields last: the field a ``Location`` calls n is line n + 1."""
+    cut: int = 0
+    """How many more lines there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One exchange as a report may list it; masked and escaped as findings are."""
+
+    number: int
+    method: str
+    host: str
+    path: str
+    status: int | None
+    """None: no final response was recorded."""
+    is_lost: bool
+    """The recorder says that no response came, or not all of it."""
+    started: float | None
+    ended: float | None
+    connection: str | None
+    """The client's connection, by whatever the recording calls it."""
+    conversation: int | None
+    """Counted from 1 within the recording; None: not known, or no selected rule looks at conversations."""
+    heads: tuple[Head, ...] = ()
+    """The messages; only where something was found in them."""
+
+
 @dataclass(slots=True)
 class Summary:
     """What was read of one recording."""
@@ -108,6 +141,8 @@ class Summary:
     notes: tuple[str, ...]
     expected: frozenset[str] | None
     exercised: frozenset[str]
+    entries: tuple[Entry, ...] = ()
+    """The exchanges, if a listing was asked for; fewer than ``exchanges`` if there were too many."""
 
 
 @dataclass(slots=True)

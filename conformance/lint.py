@@ -19,7 +19,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
 
 from conformance import locate
-from conformance.finding import Finding, Location, Quote, Run, Summary, Suppressed
+from conformance.finding import Entry, Finding, Location, Quote, Run, Summary, Suppressed
 from conformance.legs import Marked, of_journal, read
 from conformance.message import (
     Connection,
@@ -44,6 +44,10 @@ if TYPE_CHECKING:
 
 KEPT_CONNECTIONS = 4096
 """Connections whose last exchange is remembered, so that memory is bounded; the least used is dropped."""
+LISTED = 8192
+"""Exchanges that a listing holds, of all recordings together."""
+LISTED_HEADS = 1024
+"""Of those in which something was found, how many are listed with their heads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class Settings:
     inline_ignores: bool = True
     profiled: bool = True
     """A transcript may name the profile it is to be linted with; False: the user named one."""
+    listing: bool = False
+    """List the exchanges, for the reports that show them."""
 
 
 def check(
@@ -84,6 +90,9 @@ def check(
             except ValueError as problem:
                 run.failures.append(f"{recording.path}: {problem}")
         linter = Linter(rules, wanted, replace(settings, severities=severities), recording.path)
+        if settings.listing:
+            linter.room -= sum(len(summary.entries) for summary in run.recordings)
+            linter.room_for_heads -= sum(bool(e.heads) for summary in run.recordings for e in summary.entries)
         for item in recording:
             linter.take(item)
             if progress is not None:
@@ -99,7 +108,7 @@ def check(
         run.failures += linter.failures
         if recording.error:
             run.failures.append(f"{recording.path}: {recording.error}")
-        run.recordings.append(_summary(recording, linter.exercised))
+        run.recordings.append(_summary(recording, linter.exercised, (), linter.entries))
     return run
 
 
@@ -142,11 +151,14 @@ def compare(
     for side, recording in sides:
         if recording.error:
             run.failures.append(f"{recording.path}: {recording.error}")
-        run.recordings.append(_summary(recording, exercised, pairing.notes(side)))
+        listed = next((one.entries for one in alone.recordings if one.path == recording.path), ())
+        run.recordings.append(_summary(recording, exercised, pairing.notes(side), listed))
     return run
 
 
-def _summary(recording: Recording, exercised: Iterable[str], notes: Iterable[str] = ()) -> Summary:
+def _summary(
+    recording: Recording, exercised: Iterable[str], notes: Iterable[str], entries: Iterable[Entry]
+) -> Summary:
     return Summary(
         recording.path,
         recording.kind,
@@ -156,6 +168,7 @@ def _summary(recording: Recording, exercised: Iterable[str], notes: Iterable[str
         (*recording.notes, *notes),
         recording.expected,
         frozenset(exercised),
+        tuple(entries),
     )
 
 
@@ -225,6 +238,8 @@ class Linter:
         self.exercised: set[str] = set()
         self.edits: Counter[str] = Counter()
         self.failures: list[str] = []
+        self.entries: list[Entry] = []
+        self.room, self.room_for_heads = (LISTED, LISTED_HEADS) if settings.listing else (0, 0)
         self._rules = rules
         self._policy = policy
         if policy is None and any(rule.wants_policy or rule.scope == "Turn" for rule in rules.values()):
@@ -289,7 +304,9 @@ class Linter:
             held |= Evidence.BODY
         self._mark(held, "Legs", verbatim=verbatim)
 
-    def _take_exchange(self, exchange: Exchange, judged: tuple[Refusal, ...]) -> None:
+    def _take_exchange(
+        self, exchange: Exchange, judged: tuple[Refusal, ...], stream: Stream | None = None
+    ) -> None:
         self._found = []
         for message in exchange.messages:
             self._message(exchange, message)
@@ -303,8 +320,9 @@ class Linter:
         if self._connection:
             self._connections(exchange)
         # What a hop made of a request is no further request of the client's.
+        conversation: int | None = None
         if self._history is not None and exchange.leg != "server":
-            self._turns(exchange, self._history)
+            conversation = self._turns(exchange, self._history)
         if self._legs and (legs := of_journal(exchange)) is not None:
             self._check_legs(legs)
         for refusal in (*exchange.refusals, *judged):
@@ -312,6 +330,11 @@ class Linter:
         self._exercise(exchange)
         for edit in exchange.edits:
             self.edits[edit.addon] += 1
+        if len(self.entries) < self.room:
+            name = f"stream {stream.number}" if stream is not None else exchange.client_connection
+            heads = bool(self._found) and self.room_for_heads > 0
+            self.room_for_heads -= heads
+            self.entries.append(locate.entry(exchange, name, conversation, heads=heads))
         self._settle(exchange)
 
     def _message(self, exchange: Exchange, message: Message) -> None:
@@ -394,10 +417,11 @@ class Linter:
                     self._run(rule, bare, pair)
                 self._mark(Evidence.CONNECTION, "Connection")
 
-    def _turns(self, exchange: Exchange, history: History) -> None:
+    def _turns(self, exchange: Exchange, history: History) -> int | None:
+        """Lint it beside what came before; gives the number of its conversation."""
         turn = history.turn(exchange)
         if turn is None:
-            return
+            return None
         rules = {
             rule.name: rule
             for message in exchange.messages
@@ -408,6 +432,7 @@ class Linter:
         if self._held is not None:
             self._mark(self._held | exchange.evidence, "Turn")
         self._held = (self._held or exchange.evidence) | exchange.evidence
+        return turn.digest.conversation
 
     def _refused(self, exchange: Exchange, refusal: Refusal) -> None:
         """A parser's refusal is a finding of the rule it stands for, once."""
@@ -444,7 +469,7 @@ class Linter:
     def _take_stream(self, stream: Stream) -> None:
         judged, client, server = replay_connection(stream)
         for exchange, refusals in zip(stream.exchanges, judged, strict=True):
-            self._take_exchange(exchange, refusals)
+            self._take_exchange(exchange, refusals, stream)
         self._found = []
         for octets in (client, server):
             for rule in self._octets:
@@ -567,5 +592,5 @@ def _unused(path: str, item: Exchange | Stream, name: str) -> Finding:
         if name in RULES
         else f"there is no rule {name!r}"
     )
-    quote = Quote(f"# {item.note}"[: locate.SHOWN], item.note_line, marked=True)
+    quote = Quote(locate.shown_note(item.note), item.note_line, marked=True)
     return Finding(UNUSED_IGNORE.name, NOTE, at, why, "recorder", "flow", (quote,))

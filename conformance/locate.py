@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from conformance import secret
-from conformance.finding import Location, Part, Quote
+from conformance.finding import Entry, Head, Location, Part, Quote
 from conformance.message import (
     Chunk,
     Connection,
@@ -30,6 +30,8 @@ from conformance.transcript import escape
 
 SHOWN = 200
 """Characters of one line that a report shows."""
+SHOWN_LINES = 100
+"""Lines of one head that a report shows."""
 
 
 class Found(NamedTuple):
@@ -128,9 +130,33 @@ def in_stream(recording: str, stream: Stream, octets: Octets, place: Place) -> F
     return Found(at, octets.side, quotes, owner)
 
 
+def entry(exchange: Exchange, connection: str | None, conversation: int | None, *, heads: bool) -> Entry:
+    """The exchange as a report may list it; with ``heads`` what its messages begin with, too."""
+    request, response = exchange.request, exchange.response
+    host = request.authority or request.fields.one("host") or (exchange.upstream or "").encode()
+    return Entry(
+        number=exchange.number,
+        method=_cut(escape(request.method)),
+        host=_cut(escape(secret.mask_value(b"host", host))),
+        path=shown_path(request),
+        status=response.status if response is not None else None,
+        is_lost=exchange.error is not None,
+        started=exchange.started,
+        ended=exchange.ended,
+        connection=None if connection is None else _cut(escape(connection.encode("utf-8", "replace"))),
+        conversation=conversation,
+        heads=tuple(map(_head, exchange.messages)) if heads else (),
+    )
+
+
 def shown_path(request: Request) -> str:
     """The path of a request as a report may print it."""
     return _cut(escape(secret.mask_text(request.path)))
+
+
+def shown_note(note: str) -> str:
+    """Somebody's comment as a report may print it: in a flow or a HAR file it can hold anything."""
+    return _cut(f"# {escape(secret.mask_text(note.encode('utf-8', 'surrogateescape')))}")
 
 
 def said(refusal: Refusal) -> str:
@@ -167,10 +193,25 @@ def _field(recording: str, exchange: Exchange, message: Message, index: int, pla
     quotes = _starts(exchange, message)
     for position, line in enumerate(_all_lines(message)):
         if line.key == place.key:
-            text = f"{arrow} {escape(line.name)}: {escape(secret.mask_value(line.name, line.value))}"
             marked = line is place
-            quotes.append(Quote(_cut(text), numbers[position] if position < len(numbers) else None, marked))
+            number = numbers[position] if position < len(numbers) else None
+            quotes.append(Quote(_field_line(arrow, line), number, marked))
     return Found(at, _origin(message), tuple(quotes), message)
+
+
+def _field_line(arrow: str, line: FieldLine) -> str:
+    return _cut(f"{arrow} {escape(line.name)}: {escape(secret.mask_value(line.name, line.value))}")
+
+
+def _start_line(message: Message) -> str:
+    return _cut(f"{_arrow(message)} {escape(secret.mask_text(message.start_line))}")
+
+
+def _head(message: Message) -> Head:
+    arrow = _arrow(message)
+    lines = list(_all_lines(message))
+    shown = (_field_line(arrow, line) for line in lines[: SHOWN_LINES - 1])
+    return Head(_part(message), (_start_line(message), *shown), max(0, len(lines) + 1 - SHOWN_LINES))
 
 
 def _frame(recording: str, exchange: Exchange, frame: Frame) -> Found:
@@ -195,13 +236,7 @@ def _refused(recording: str, exchange: Exchange, refusal: Refusal) -> Found:
 def _starts(exchange: Exchange, message: Message) -> list[Quote]:
     """The start line of the message, and above a response's that of its request."""
     shown = [exchange.request, message] if message is not exchange.request else [message]
-    return [
-        Quote(
-            _cut(f"{_arrow(one)} {escape(secret.mask_text(one.start_line))}"),
-            one.numbers[0] if one.numbers else None,
-        )
-        for one in shown
-    ]
+    return [Quote(_start_line(one), one.numbers[0] if one.numbers else None) for one in shown]
 
 
 def _all_lines(message: Message) -> Iterator[FieldLine]:

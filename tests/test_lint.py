@@ -235,3 +235,34 @@ def test_a_transcript_names_its_profile() -> None:
     assert seen == [Policy(), load_policy(isolated=True, profile="generic").settings.policy, Policy()]
     assert "genric" in outcome.failures[0]
     assert "generic" in outcome.failures[0]
+
+
+def test_a_listing_is_made_where_it_is_asked_for_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    clean = "> GET /{} HTTP/1.1\n> Host: a\n< HTTP/1.1 204 No Content"
+    text = "\n".join([clean.format(1), "@ client-connection: c7", DOUBLED, DOUBLED, clean.format(2)])
+    assert run(text, "duplicate-server").recordings[0].entries == ()
+    entries = run(text, "duplicate-server", listing=True).recordings[0].entries
+    assert [(e.number, e.path, e.status) for e in entries] == [
+        (1, "/1", 204), (2, "/", 200), (3, "/", 200), (4, "/2", 204),
+    ]  # fmt: skip
+    assert [bool(e.heads) for e in entries] == [False, True, True, False]
+    monkeypatch.setattr(lint, "LISTED", 3)
+    monkeypatch.setattr(lint, "LISTED_HEADS", 1)
+    recordings = [recording.Recording(name, text.encode()) for name in "ab"]
+    rules = {"duplicate-server": RULES["duplicate-server"]}
+    outcome = lint.check(recordings, rules, settings=lint.Settings(listing=True))
+    assert [(len(s.entries), s.exchanges) for s in outcome.recordings] == [(3, 4), (0, 4)]
+    assert [bool(e.heads) for e in outcome.recordings[0].entries] == [False, True, False]
+
+
+def test_a_listing_names_connections_and_conversations() -> None:
+    ask = '> POST /v1/chat/completions HTTP/1.1\n> Host: a\n>\n> {{"model": "m", "messages": [{{"role": "user", "content": "{}"}}]}}\n'
+    text = "\n".join(
+        f"@ client-connection: c{n}\n{ask.format(n)}< HTTP/1.1 500 No\n< Content-Length: 0\n" for n in (1, 2)
+    )
+    rules = {name: rule for name, rule in RULES.items() if rule.scope == "Turn"}
+    outcome = lint.check(
+        [recording.Recording("-", text.encode())], rules, settings=lint.Settings(listing=True)
+    )
+    entries = outcome.recordings[0].entries
+    assert [(e.connection, e.conversation) for e in entries] == [("c1", 1), ("c2", 2)]

@@ -114,3 +114,33 @@ def test_pointing_outside_is_a_mistake_of_the_rule() -> None:
     other = exchange("> GET / HTTP/1.1\n> A: b")
     with pytest.raises(LookupError):
         locate.in_exchange("a", ONE, other.request.fields[0])
+
+
+def test_an_entry_shows_nothing_secret_and_nothing_raw() -> None:
+    one = exchange(
+        "> GET /v1?key=hunter2hunter2 HTTP/1.1\n> Host: api.example\n> Authorization: Bearer sk-123456789012\n"
+        "> X: \\x1b[31m\n< HTTP/1.1 200 OK\n< Server: a\n"
+    )
+    bare = locate.entry(one, "c1", 2, heads=False)
+    assert (bare.method, bare.host, bare.path, bare.status) == ("GET", "api.example", "/v1", 200)
+    assert (bare.connection, bare.conversation, bare.is_lost, bare.heads) == ("c1", 2, False, ())
+    asked, answered = locate.entry(one, None, None, heads=True).heads
+    assert asked.lines == (
+        "> GET /v1?key=*** HTTP/1.1", "> Host: api.example", "> Authorization: Bearer ***", "> X: \\x1b[31m",
+    )  # fmt: skip
+    assert (answered.part, answered.lines, answered.cut) == (
+        "response",
+        ("< HTTP/1.1 200 OK", "< Server: a"),
+        0,
+    )
+
+
+def test_a_head_without_end_is_cut() -> None:
+    fields = "".join(f"> Baggage: {n}\n" for n in range(300))
+    one = exchange(f"> GET / HTTP/1.1\n{fields}")
+    (head,) = locate.entry(one, None, None, heads=True).heads
+    assert (len(head.lines), head.cut) == (locate.SHOWN_LINES, 301 - locate.SHOWN_LINES)
+
+
+def test_a_note_is_shown_masked_and_escaped() -> None:
+    assert locate.shown_note("key sk-123456789012 \x1b[2J\nx") == "# key *** \\x1b[2J\\nx"
