@@ -272,3 +272,61 @@ def test_nothing_read_is_no_report_but_json_is_always_json(folder: Path, hoplint
     assert hoplint("check", "a.png")[1] == ""
     document = json.loads(hoplint("check", "a.png", "nowhere.flow", "--format", "json")[1])
     assert [(r["path"], r["kind"]) for r in document["recordings"]] == [("a.png", None)]
+
+
+# --- compare
+
+SIDE = (
+    "@ started: 1.{0}\n@ ended: 1.{1}\n> GET /v1/models HTTP/1.1\n> Host: a.example\n"
+    "< HTTP/1.1 200 OK\n< Date: Fri, 20 Nov 2026 03:14:14 GMT\n< Content-Length: 0\n"
+)
+
+
+@pytest.fixture
+def sides(folder: Path) -> None:
+    (folder / "client.http").write_text(SIDE.format(0, 9) + "< Server: a\n< Server: b\n")
+    (folder / "server.http").write_text(
+        SIDE.format(2, 8) + "< Server: a\n\n@ started: 0.1\n@ ended: 0.2\n> GET /health HTTP/1.1\n"
+    )
+
+
+@pytest.mark.usefixtures("sides")
+def test_compare_tells_what_the_hop_did(hoplint) -> None:
+    code, out, err = hoplint("compare", "client.http", "server.http", "--format", "concise")
+    assert (code, err) == (1, "")
+    first, *notes, tally = out.splitlines()
+    assert first == (
+        "client.http:9: error[duplicate-header-added-by-hop] Server came once and left the gateway twice"
+    )
+    assert notes == [
+        "note: client.http: 1 of its exchanges were found on the other side",
+        "note: server.http: 1 were the gateway's own (health checks, discovery): #2",
+    ]
+    assert tally.startswith("1 finding (1 error) in 3 exchanges of 2 recordings")
+
+
+@pytest.mark.usefixtures("sides")
+def test_compare_all_lints_each_side_too(hoplint) -> None:
+    words = ("compare", "client.http", "server.http", "--format", "json")
+    rules = {f["rule"]: f["path"] for f in json.loads(hoplint(*words)[1])["findings"]}
+    assert rules == {"duplicate-header-added-by-hop": "client.http"}
+    rules |= {f["rule"]: f["path"] for f in json.loads(hoplint(*words, "--all")[1])["findings"]}
+    assert (rules["duplicate-server"], rules["host-missing"]) == ("client.http", "server.http")
+
+
+@pytest.mark.usefixtures("sides")
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["client.http", "server.http", "--ignore", "hops"], 0),
+        (["client.http", "server.http", "--select", "leaks"], 0),
+        (["client.http", "client.http"], 0),
+        (["client.http", "server.http", "--exit-zero"], 0),
+        (["client.http", "absent.http"], 2),
+        (["client.http"], 2),
+        (["client.http", "server.http", "--select", "hop"], 2),
+    ],
+    ids=str,
+)
+def test_compare_exits_as_check_does(hoplint, words: list[str], code: int) -> None:
+    assert hoplint("compare", *words)[0] == code
