@@ -81,9 +81,9 @@ class MapStatus:
 
 
 def is_injected(flow: http.HTTPFlow) -> bool:
-    """Whether the request carries a credential that inject-auth has put in."""
+    """Whether the request carries a key that inject-auth has added; what it has set is the client's own."""
     return any(
-        entry["addon"] == "inject-auth" and entry["part"] == "request" and entry["op"] in ("add", "set")
+        entry["addon"] == "inject-auth" and entry["part"] == "request" and entry["op"] == "add"
         for entry in flow.metadata.get(mitm.JOURNAL, ())
     )
 

@@ -8,10 +8,11 @@ The order, which is also the order of their hooks:
 4. inject-session, while headers are as the client meant them, and before another credential
    than the caller's is put in;
 5. pin-affinity, which goes by the session's id, and sees tokens before they are dropped from responses;
-6. allow-response-headers, before those that add headers to responses, so that it judges only the upstream's;
-7. map-status, which adds X-Upstream-Status and may make a 503 of something else;
-8. tame-retries, so that it sees the status that the client gets;
-9. stream-events, last, so that it goes by the Content-Type that is really sent.
+6. inject-auth, when nothing is dropped any more and the callers are known by what they sent;
+7. allow-response-headers, before those that add headers to responses, so that it judges only the upstream's;
+8. map-status, which adds X-Upstream-Status and may make a 503 of something else;
+9. tame-retries, so that it sees the status that the client gets;
+10. stream-events, last, so that it goes by the Content-Type that is really sent.
 
 The suite tests itself and ends mitmproxy with exit code 1 where it cannot keep what it promises: an addon
 that does not load, a setting that cannot be used, an option nobody knows, or an option of mitmproxy that
@@ -46,6 +47,7 @@ ORDER = (
     "filter-handshake",
     "inject-session",
     "pin-affinity",
+    "inject-auth",
     "allow-response-headers",
     "map-status",
     "tame-retries",

@@ -20,7 +20,9 @@ _PLACES = (Path(__file__).parent.parent / "addons", Path(__file__).parent / "add
 # Tables that an addon shares with rules, or with another addon; of all others the name is the addon's own.
 _TABLES = {
     "allow-response-headers": ("response_headers", "routing"),
+    "inject-auth": ("auth", "inject_auth"),
     "inject-session": ("inject_session", "session"),
+    "normalize-betas": ("betas",),
     "pin-affinity": ("pin_affinity", "session"),
     "strip-hop-headers": ("strip_hop_headers", "routing"),
 }

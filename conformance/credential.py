@@ -245,6 +245,11 @@ def is_odd_word(token: bytes) -> bool:
     return bool(_PLACEHOLDER.fullmatch(token) or _WHOLE_TEMPLATE.fullmatch(token))
 
 
+def stands_for_none(token: bytes) -> bool:
+    """Whether it is what a program writes for a key that it has not got: a placeholder, or a template."""
+    return is_odd_word(token) or _TEMPLATE.search(token) is not None
+
+
 def _nothing(line: FieldLine, credential: bytes, placeholder: str) -> Judged | None:
     if MASKED.fullmatch(credential):
         return None
@@ -259,9 +264,9 @@ def _nothing(line: FieldLine, credential: bytes, placeholder: str) -> Judged | N
     return None
 
 
-def are_opposed(one: Judged, other: Judged) -> bool:
-    """Whether the upstream has to choose between the two."""
-    names = {one.line.key, other.line.key}
+def are_opposed(name: str, other: str) -> bool:
+    """Whether an upstream that finds credentials in both headers (lower-case names) has to choose."""
+    names = {name, other}
     return len(names) == 2 and OWN_GATE not in names and frozenset(names) not in _TOGETHER
 
 
@@ -270,7 +275,11 @@ def _in_company(one: Judged, others: list[Judged]) -> Judged:
     if one.token is None or one.rule or not DELIBERATE.fullmatch(one.token):
         return one
     for other in others:
-        if other.token is not None and not DELIBERATE.fullmatch(other.token) and are_opposed(one, other):
+        if (
+            other.token is not None
+            and not DELIBERATE.fullmatch(other.token)
+            and are_opposed(one.line.key, other.line.key)
+        ):
             placeholder = (
                 "placeholder-bearer-token" if one.line.key == "authorization" else "placeholder-api-key"
             )
@@ -286,9 +295,14 @@ def carries_credential(request: Request) -> bool:
         return True
     if any(is_secret_field(name.encode("latin-1")) and name not in _NO_CREDENTIALS for name in names):
         return True
-    if any(_SUBPROTOCOL_KEY in value.lower() for value in request.fields.values("sec-websocket-protocol")):
+    if in_subprotocol(request):
         return True
     return bool(parameters(request, ())) or b"X-Amz-Signature=" in request.target or b"@" in request.authority
+
+
+def in_subprotocol(request: Request) -> bool:
+    """Whether a WebSocket handshake offers a key as a subprotocol."""
+    return any(_SUBPROTOCOL_KEY in value.lower() for value in request.fields.values("sec-websocket-protocol"))
 
 
 def parameters(request: Request, more: tuple[str, ...]) -> list[bytes]:

@@ -331,7 +331,8 @@ class Auth(Table):
     )
     headers: tuple[FieldName, ...] = Field(
         default=(),
-        description="Headers in which the upstream looks for a credential; none named: not known.",
+        description="Headers in which the upstream looks for a credential, those it prefers first; none named: not "
+        "known.",
     )
     parameters: tuple[str, ...] = Field(
         default=(),
@@ -368,12 +369,25 @@ class Auth(Table):
     )
     data_key: Secret | None = Field(
         default=None,
-        description="Where the key of ordinary requests is kept (env:NAME, file:PATH), to recognise it where "
-        "it does not belong. Nothing is compared where it is missing.",
+        description="Where the key of ordinary requests is kept (env:NAME, file:PATH): inject-auth puts it in, "
+        "rules recognise it where it does not belong. A variable that is not set is no key.",
     )
     control_key: Secret | None = Field(
         default=None,
-        description="Where the key of the control plane is kept (env:NAME, file:PATH), for the same purpose.",
+        description="Where the key of the control plane is kept (env:NAME, file:PATH), likewise.",
+    )
+
+
+class InjectAuth(Table):
+    """Addon inject-auth: requests carry one credential, and it is one."""
+
+    hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Upstreams that may get the keys of `auth`: shell patterns for HOST or HOST:PORT. None: only "
+        "the upstream of mitmproxy's reverse mode.",
+    )
+    overwrite: bool = Field(
+        default=False, description="The keys take the place of credentials that clients send themselves."
     )
 
 
@@ -541,6 +555,11 @@ class Betas(Table):
         default=(),
         description="Tokens that the upstream refuses where it counts tokens only; `*` as above.",
     )
+    drop_unknown: bool = Field(
+        default=False,
+        description="normalize-betas drops tokens that are on no list of known ones from the headers in `judged`. "
+        "New tokens come every few weeks: set this where one too many does more harm than one too few.",
+    )
     websocket: str | None = Field(
         default=None, description="Token that a WebSocket handshake of the Responses API needs."
     )
@@ -588,6 +607,7 @@ class Policy(Table):
     stream_events: StreamEvents = Field(default=StreamEvents(), description="Event streams.")
     routing: Routing = Field(default=Routing(), description="Who may route.")
     auth: Auth = Field(default=Auth(), description="Who needs which credential.")
+    inject_auth: InjectAuth = Field(default=InjectAuth(), description="What is done about credentials.")
     session: Session = Field(default=Session(), description="How conversations are recognised.")
     inject_session: InjectSession = Field(
         default=InjectSession(), description="Where the conversation's id comes from."

@@ -493,7 +493,10 @@ def conflicting_credentials(request: Request) -> Hits:
             first.setdefault(found.line.key, found)
     chosen = sorted(first.values(), key=lambda found: found.line.key)
     for at, found in enumerate(chosen):
-        other = next((o for o in chosen[:at] if o.token != found.token and are_opposed(o, found)), None)
+        other = next(
+            (o for o in chosen[:at] if o.token != found.token and are_opposed(o.line.key, found.line.key)),
+            None,
+        )
         if other is not None:
             yield (
                 found.line,
