@@ -62,6 +62,8 @@ class Finding:
     host: str = ""
     method: str = ""
     path: str = ""
+    status: int | None = None
+    """Of the final response; None: it is not known, or belongs to no exchange."""
 
     @property
     def alike(self) -> str:
@@ -92,7 +94,7 @@ class Suppressed:
     """A finding that somebody asked not to see."""
 
     finding: Finding
-    by: Literal["inline", "settings"]
+    by: Literal["inline", "settings", "baseline"]
     reason: str
 
 
@@ -160,6 +162,8 @@ class Run:
     """The addons that are installed: only those are offered as a fix."""
     failures: list[str] = field(default_factory=list)
     """What could not be done: unreadable recordings, rules that raised."""
+    notes: list[str] = field(default_factory=list)
+    """What is no error but should be known: an ignore that expired, a baselined finding that is gone."""
 
     def rule(self, name: str) -> Rule:
         """The rule a finding names."""
@@ -169,6 +173,11 @@ class Run:
     def exercised(self) -> frozenset[str]:
         """The rules that some evidence could decide."""
         return frozenset().union(*(summary.exercised for summary in self.recordings))
+
+    @property
+    def baselined(self) -> int:
+        """How many of the suppressed findings are known from the baseline; the others are ignored."""
+        return sum(one.by == "baseline" for one in self.suppressed)
 
     def count(self, severity: Severity) -> int:
         """How many findings are of that severity."""

@@ -394,6 +394,7 @@ class Linter:
             host=_host(request) if request is not None else "",
             method=request.method.decode("latin-1") if request is not None else "",
             path=locate.shown_path(request) if request is not None else "",
+            status=exchange.response.status if exchange is not None and exchange.response else None,
         )
 
     def _connections(self, exchange: Exchange) -> None:
