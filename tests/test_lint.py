@@ -256,7 +256,8 @@ def test_a_listing_is_made_where_it_is_asked_for_and_is_bounded(monkeypatch: pyt
 
 
 def test_a_listing_names_connections_and_conversations() -> None:
-    ask = '> POST /v1/chat/completions HTTP/1.1\n> Host: a\n>\n> {{"model": "m", "messages": [{{"role": "user", "content": "{}"}}]}}\n'
+    content = '{{"model": "m", "messages": [{{"role": "user", "content": "{}"}}]}}'
+    ask = f"> POST /v1/chat/completions HTTP/1.1\n> Host: a\n>\n> {content}\n"
     text = "\n".join(
         f"@ client-connection: c{n}\n{ask.format(n)}< HTTP/1.1 500 No\n< Content-Length: 0\n" for n in (1, 2)
     )

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from io import StringIO
 
 from rich.console import Console
 from rich.text import Text
 
 from conformance.finding import Finding, Look, Run
+from conformance.reports import wording
 from conformance.rule import Rule, Severity
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "bold cyan"}
-_ALIKE = 12
-"""How many further places of a repeated finding are listed by number."""
 
 
 def full(run: Run, look: Look) -> str:
@@ -31,7 +29,7 @@ def full(run: Run, look: Look) -> str:
         width=width, highlight=False, legacy_windows=False,
     )  # fmt: skip
     explained: set[str] = set()
-    groups = [[finding] for finding in run.findings] if look.verbose else list(_grouped(run.findings))
+    groups = [[finding] for finding in run.findings] if look.verbose else wording.grouped(run.findings)
     for group in groups:
         rule = run.rule(group[0].rule)
         first, addon = rule.name not in explained, rule.fix if rule.fix in run.addons else None
@@ -53,18 +51,10 @@ def full(run: Run, look: Look) -> str:
 
 def concise(run: Run, look: Look) -> str:
     """``path:line: severity[rule] why``; without line numbers ``path#exchange``."""
-    lines = [f"{_where(f)}: {f.severity}[{f.rule}] {f.why}" for f in run.findings]
+    lines = [f"{wording.where(f)}: {f.severity}[{f.rule}] {f.why}" for f in run.findings]
     if look.statistics:
         lines += [line.plain for line in _statistics(run)]
     return "\n".join([*lines, *(line.plain for line in _tally(run))]) + "\n"
-
-
-def _grouped(findings: Iterable[Finding]) -> Iterator[list[Finding]]:
-    groups: dict[tuple[str, str, str], list[Finding]] = {}
-    for finding in findings:
-        key = (finding.at.recording, finding.rule, finding.alike)
-        groups.setdefault(key, []).append(finding)
-    yield from groups.values()
 
 
 def _explained(
@@ -92,20 +82,10 @@ def _explained(
 
 
 def _place(finding: Finding) -> Text:
-    at = finding.at
-    where = at.part if at.part != "stream" else f"octet {at.index}"
-    if at.stream is not None:
-        where += f" of stream {at.stream}"
-    if at.exchange is not None:
-        where = f"exchange {at.exchange}, {where}"
-    return Text.assemble((_where(finding), "bold"), f"  {where}")
-
-
-def _where(finding: Finding) -> str:
-    at = finding.at
-    if at.line is not None:
-        return f"{at.recording}:{at.line}"
-    return f"{at.recording}#{at.exchange}" if at.exchange is not None else at.recording
+    text = Text.assemble((wording.where(finding), "bold"), f"  {wording.place(finding)}")
+    if not any(quote.text.startswith(f"> {finding.method} ") for quote in finding.quotes):
+        text.append(f"  {wording.asked(finding)}", "dim")
+    return text
 
 
 def _facts(
@@ -118,8 +98,8 @@ def _facts(
             yield Text.assemble((" " * indent + (" = " if number == 0 else "   "), "blue"), line)
 
     if len(group) > 1:
-        yield from fact("also in", _others(group))
-    if first and (why := _paragraph(rule)):
+        yield from fact("also in", wording.others(group))
+    if first and (why := wording.paragraph(rule)):
         yield from fact("", why)
     yield from fact("", _sources(rule))
     if rule.breaks:
@@ -130,46 +110,12 @@ def _facts(
         yield from fact("fix", f"at the {group[0].origin}; no addon repairs it in flight")
 
 
-def _others(group: list[Finding]) -> str:
-    numbers = [f.at.exchange for f in group[1:] if f.at.exchange is not None]
-    ranges: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if ranges and number == ranges[-1][1] + 1:
-            ranges[-1][1] = number
-        else:
-            ranges.append([number, number])
-    shown = [str(a) if a == b else f"{a}-{b}" for a, b in ranges]
-    more = f" and {len(shown) - _ALIKE} more ranges" if len(shown) > _ALIKE else ""
-    if not shown:
-        return f"{len(group) - 1} more places of the same stream"
-    plural = "s" if len(set(numbers)) > 1 else ""
-    return f"exchange{plural} {', '.join(shown[:_ALIKE])}{more}  ({len(group)} findings in all)"
-
-
-def _paragraph(rule: Rule) -> str:
-    """The first paragraph of the rule's prose, without the docstring's markup."""
-    text = " ".join(rule.prose.partition("\n\n")[0].split())
-    return "" if text.startswith("> ") else text.replace("``", "")
-
-
-_SECTION = re.compile(r"RFC (\d+) §(\S+)")
-_SUPERSEDED = {"2616", "5988", "7159", "7230", "7231", "7232", "7233", "7234", "7235", "7540", "8941"}
-
-
 def _sources(rule: Rule) -> Text:
-    """``RFC 9110 §5.3, §10.2.4; formerly RFC 7230 §3.2.2``, each a link where the terminal knows links."""
+    """The norms, each a link where the terminal knows links."""
     text = Text()
-    last: tuple[str, bool] | None = None
-    for source in rule.source:
-        found = _SECTION.fullmatch(source)
-        number = found[1] if found else source
-        old = number in _SUPERSEDED
-        if last is not None:
-            text.append("; formerly " if old and not last[1] else ", ")
-        shown = f"§{found[2]}" if found and last is not None and last[0] == number else source
-        url = f"https://www.rfc-editor.org/rfc/rfc{found[1]}#section-{found[2]}" if found else ""
+    for separator, shown, url in wording.sources(rule):
+        text.append(separator)
         text.append(shown, style=f"link {url}" if url else "")
-        last = (number, old)
     return text
 
 
@@ -190,27 +136,11 @@ def _tally(run: Run) -> Iterator[Text]:
             yield Text.assemble(("note", "bold cyan"), f": {summary.path}: {note}")
     for addon, edits in sorted(run.edits.items()):
         yield Text.assemble(
-            ("note", "bold cyan"), f": {_plural(edits, 'change')} in flight by {addon}, as recorded"
+            ("note", "bold cyan"), f": {wording.plural(edits, 'change')} in flight by {addon}, as recorded"
         )
-    read = [summary for summary in run.recordings if summary.kind != "unknown"]
-    exchanges = sum(summary.exchanges for summary in read)
-    levels = [_plural(run.count(level), str(level)) for level in Severity if run.count(level)]
-    found = _plural(len(run.findings), "finding") + (f" ({', '.join(levels)})" if levels else "")
-    text = f"{found} in {_plural(exchanges, 'exchange')} of {_plural(len(read), 'recording')}"
-    if run.suppressed:
-        text += f"; {len(run.suppressed)} ignored"
-    text += f". {len(run.exercised)} of {_plural(len(run.rules), 'rule')} could be decided on this evidence."
-    addons = Counter(fix for finding in run.findings if (fix := run.rule(finding.rule).fix) in run.addons)
-    if addons:
-        names = ", ".join(name for name, _ in addons.most_common() if name)
-        text += f" {addons.total()} can be mended in flight: {names}."
     style = (
         _STYLES[min((f.severity for f in run.findings), key=lambda s: s.rank)]
         if run.findings
         else "bold green"
     )
-    yield Text(text, style=style)
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("" if count == 1 else "s")
+    yield Text(wording.tally(run), style=style)
