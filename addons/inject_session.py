@@ -127,7 +127,7 @@ def injected(
         yield mitm.Change("set" if at >= 0 else "add", at, line, found.why)
         ids[header] = (at, line)
     if settings.policy.align:
-        yield from _aligned(request, ids, settings.session)
+        yield from _aligned(request, ids, settings)
     yield from _unshadowed(request, ids, settings.session)
 
 
@@ -147,7 +147,11 @@ def _is_told(request: Request, settings: Settings) -> bool:
         value = lines[0].value
         if not value or is_placeholder(value) or not is_read(name, request, settings.session):
             continue
-        if name == settings.session.header or name in settings.session.shadows or settings.accepts(value):
+        if name in settings.session.shadows:
+            # A trace beside which something else names the session is a request's.
+            if all(line.value == value for _, (_, line) in _ids(request)):
+                return True
+        elif name == settings.session.header or settings.accepts(value):
             return True
     return False
 
@@ -200,19 +204,27 @@ def _pointed(said: Any, pointer: str) -> str | None:
 
 
 def _aligned(
-    request: Request, ids: dict[str, tuple[int, FieldLine]], session: Session
+    request: Request, ids: dict[str, tuple[int, FieldLine]], settings: Settings
 ) -> Iterator[mitm.Change]:
-    header = session.header or ""
-    groups: list[Set[str]] = [family & ids.keys() for family in SAME_SESSION]
+    session, header = settings.session, settings.session.header or ""
+
+    def preference(name: str) -> tuple[bool, bool, int]:
+        works = is_read(name, request, session) and settings.accepts(ids[name][1].value)
+        return name != header, not works, _ORDER.get(name, -1)
+
+    groups: list[Set[str]] = []
     if header in ids:
-        groups.insert(0, {name for name in ids if name == header or is_read(name, request, session)} - FINER)
-    done = {header}
+        groups = [{name for name in ids if name == header or is_read(name, request, session)} - FINER]
+    for family in (set(names & ids.keys()) for names in SAME_SESSION):
+        if groups and groups[0] & family:
+            groups[0] = groups[0] | family
+        else:
+            groups.append(family)
     for group in groups:
-        first, *others = sorted(group, key=lambda name: -1 if name == header else _ORDER[name]) or [""]
+        first, *others = sorted(group, key=preference) or [""]
         for name in others:
             at, line = ids[name]
-            if name not in done and line.value != ids[first][1].value:
-                done.add(name)
+            if line.value != ids[first][1].value:
                 said = FieldLine(line.name, ids[first][1].value)
                 why = f"{line.shown_name} named another session than {ids[first][1].shown_name}"
                 yield mitm.Change("set", at, said, why)
@@ -221,15 +233,22 @@ def _aligned(
 def _unshadowed(
     request: Request, ids: dict[str, tuple[int, FieldLine]], session: Session
 ) -> Iterator[mitm.Change]:
-    read = [
-        line
-        for name, (_, line) in ids.items()
-        if name in (session.header, "x-litellm-session-id") or is_read(name, request, session)
-    ]
     for at, line in enumerate(request.fields):
-        if line.key in session.shadows and any(line.value != other.value for other in read):
+        if line.key in session.shadows and (read := _named_besides(line.value, ids, request, session)):
             why = f"{line.shown_name} would be taken for the session instead of {read[0].shown_name}"
             yield mitm.Change("drop", at, None, why)
+
+
+def _named_besides(
+    value: bytes, ids: dict[str, tuple[int, FieldLine]], request: Request, session: Session
+) -> list[FieldLine]:
+    """The headers for the session, of those the upstream reads, that name another one."""
+    return [
+        line
+        for name, (_, line) in ids.items()
+        if line.value != value
+        and (name in (session.header, "x-litellm-session-id") or is_read(name, request, session))
+    ]
 
 
 def contradiction(request: Request) -> tuple[str, str, FieldLine] | None:
