@@ -29,7 +29,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -87,18 +87,18 @@ def _id(fields: Fields, name: str) -> bytes | None:
     return lines[0].value if lines and lines[0].value and not is_placeholder(lines[0].value) else None
 
 
-@dataclass(slots=True)
+# No dataclasses: mitmproxy does not enter a script into sys.modules, where they look for it.
 class Pin:
     """What one session was given by one upstream."""
 
-    used: float
-    tokens: dict[str, bytes] = field(default_factory=dict)
-    broke_off: bool = False
-    """Its last WebSocket did."""
+    def __init__(self, used: float) -> None:
+        self.used = used
+        self.tokens: dict[str, bytes] = {}
+        self.broke_off = False
+        """Its last WebSocket did."""
 
 
-@dataclass(slots=True)
-class Hold:
+class Hold(NamedTuple):
     """A session that stays on its account."""
 
     since: float
