@@ -5,14 +5,14 @@ The order, which is also the order of their hooks:
 1. dedupe-headers, so that whatever comes after sees one line for each header that may appear once;
 2. strip-hop-headers, so that nothing of one connection is taken for the other's;
 3. filter-handshake, for what is left in a WebSocket handshake;
-4. inject-session, while headers are as the client meant them, and before another credential
-   than the caller's is put in;
+4. inject-session, while credentials are the caller's own: conversations of two callers are never one;
 5. pin-affinity, which goes by the session's id, and sees tokens before they are dropped from responses;
 6. inject-auth, when nothing is dropped any more and the callers are known by what they sent;
-7. allow-response-headers, before those that add headers to responses, so that it judges only the upstream's;
-8. map-status, which adds X-Upstream-Status and may make a 503 of something else;
-9. tame-retries, so that it sees the status that the client gets;
-10. stream-events, last, so that it goes by the Content-Type that is really sent.
+7. normalize-betas, which goes by the credential that is sent, and by the content as inject-session leaves it;
+8. allow-response-headers, before those that add headers to responses, so that it judges only the upstream's;
+9. map-status, which adds X-Upstream-Status and may make a 503 of something else;
+10. tame-retries, so that it sees the status that the client gets;
+11. stream-events, last, so that it goes by the Content-Type that is really sent.
 
 The suite tests itself and ends mitmproxy with exit code 1 where it cannot keep what it promises: an addon
 that does not load, a setting that cannot be used, an option nobody knows, or an option of mitmproxy that
@@ -48,6 +48,7 @@ ORDER = (
     "inject-session",
     "pin-affinity",
     "inject-auth",
+    "normalize-betas",
     "allow-response-headers",
     "map-status",
     "tame-retries",
