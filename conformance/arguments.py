@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
         prog="hoplint",
         description="Keeps the HTTP, SSE and WebSocket traffic between LLM agents and gateways well-formed.",
     )
-    root.set_defaults(command=None)
+    root.set_defaults(command=None, baseline=None, write_baseline=False)
     root.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = root.add_subparsers(metavar="COMMAND", parser_class=_Parser)
 
@@ -41,12 +41,14 @@ def parser() -> argparse.ArgumentParser:
         help="files, folders, globs, or - for stdin (default: .)",
     )
     _lint_options(check)
+    _baseline_options(check)
 
     compare = command("compare", "Pair the recordings of both sides of a gateway and lint what it did.")
     compare.add_argument("client", metavar="CLIENT", help="recorded between the clients and the gateway")
     compare.add_argument("server", metavar="SERVER", help="recorded between the gateway and its upstream")
     compare.add_argument("--all", action="store_true", help="lint each recording by itself, too")
     _lint_options(compare)
+    _baseline_options(compare)
 
     fix = command(
         "fix",
@@ -129,6 +131,14 @@ def _lint_options(parser: argparse.ArgumentParser) -> None:
     )
     report.add_argument(
         "-v", "--verbose", action="store_true", help="every repeated finding in full; say what was read"
+    )
+
+
+def _baseline_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("baseline", "known findings are counted, only new ones fail")
+    group.add_argument("--baseline", metavar="FILE", help="the findings that are known")
+    group.add_argument(
+        "--write-baseline", action="store_true", help="write what is found now to the baseline, and prune it"
     )
 
 

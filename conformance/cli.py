@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from conformance.rule import OWN_RULES, RULES, Rule, Severity, UnknownName, load
 
 if TYPE_CHECKING:
     from conformance import lint
+    from conformance.baseline import Known
     from conformance.recording import Recording
     from conformance.settings import Loaded
 
@@ -190,41 +192,26 @@ class _Prepared(NamedTuple):
     rules: dict[str, Rule]
     settings: lint.Settings
     reports: list[tuple[str, Path]]
+    known: Known | None
+    """The baseline, if there is one."""
 
 
 def _prepared(options: argparse.Namespace) -> _Prepared:
-    from conformance import lint
+    from conformance.prepare import prepare
     from conformance.reports import FORMATS
 
     reports = [_report_option(value, FORMATS) for value in options.report]
     if options.format not in FORMATS:
         raise UnknownName("format", options.format, FORMATS)
     loaded = _settings(options)
-    wanted = loaded.settings.lint
-    rules = select(
-        load(),
-        [
-            (wanted.select, wanted.extend_select, wanted.ignore),
-            (
-                _names(options.select) if options.select is not None else None,
-                _names(options.extend_select),
-                _names(options.ignore),
-            ),
-        ],
-    )
-    for name in wanted.severity:
-        if name not in RULES:
-            raise UnknownName("rule", name, RULES)
-    settings = lint.Settings(
-        severities={name: Severity(level) for name, level in wanted.severity.items()},
-        per_recording=tuple(
-            (glob, frozenset(select(RULES, [(names, (), ())])))
-            for glob, names in wanted.per_recording.items()
-        ),
+    rules, settings = prepare(
+        loaded,
+        _names(options.select) if options.select is not None else None,
+        _names(options.extend_select),
+        _names(options.ignore),
         inline_ignores=not options.no_ignores,
-        profiled=loaded.settings.profile is None,
     )
-    return _Prepared(loaded, rules, settings, reports)
+    return _Prepared(loaded, rules, settings, reports, _baseline(options))
 
 
 def _reported(
@@ -235,6 +222,8 @@ def _reported(
     from conformance.reports import FORMATS
 
     run.addons = frozenset(addon.addons())
+    if prepared.known is not None:
+        _apply_baseline(options, prepared.known, run, failures)
     look = _look(options)
     # Where nothing could be read there is nothing to report; a program that reads JSON gets its object.
     if show and (
@@ -250,12 +239,46 @@ def _reported(
     if options.verbose:
         for summary in run.recordings:
             _note(f"{summary.path}: {summary.kind}, {summary.exchanges} exchanges, {summary.streams} streams")
+    if not options.quiet and (not show or options.format not in ("full", "concise")):
+        for note in run.notes:
+            _note(note)
     for failure in (*failures, *run.failures):
         _fail(failure)
     if failures or run.failures:
         return FAILED
     fail_on = options.fail_on or prepared.loaded.settings.lint.fail_on
     return _verdict(run, fail_on, exit_zero=options.exit_zero)
+
+
+def _baseline(options: argparse.Namespace) -> Known | None:
+    """What the baseline knows; None: none is asked for."""
+    if options.baseline is None:
+        if options.write_baseline:
+            raise Failure("--write-baseline needs --baseline FILE, which says where to")
+        return None
+    from conformance import baseline
+
+    if options.write_baseline and not Path(options.baseline).exists():
+        return Counter()
+    try:
+        return baseline.read(Path(options.baseline))
+    except baseline.BaselineError as problem:
+        raise Failure(str(problem)) from None
+
+
+def _apply_baseline(options: argparse.Namespace, known: Known, run: Run, failures: list[str]) -> None:
+    """Take out of the run what the baseline knows; with --write-baseline, that is all there is."""
+    from conformance import baseline
+
+    if options.write_baseline and (failures or run.failures):
+        failures.append(f"{options.baseline}: not written, because not everything could be read")
+    elif options.write_baseline:
+        known = baseline.known_after(run, known, RULES)
+        try:
+            baseline.write(Path(options.baseline), known)
+        except baseline.BaselineError as problem:
+            failures.append(str(problem))
+    baseline.apply(run, known, options.baseline)
 
 
 def _verdict(run: Run, fail_on: str, *, exit_zero: bool) -> int:

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import shutil
 import tempfile
 import textwrap
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conformance import flowfile, recording, secret, transcript
+from conformance.atomic import replacing
 from conformance.finding import Run
 from conformance.message import Exchange, Message, Stream
 from conformance.recording import Recording
@@ -220,26 +220,14 @@ def _run(offline: Offline, flow: Any, fixed: Fixed) -> bool:
 
 @contextmanager
 def _written(into: Path | None, like: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
-    """A new file to write to, and what puts it in the place of ``into`` in one step. Raises CannotFix."""
-    into = None if into is None else into.resolve()  # a symbolic link stays one
+    """``atomic.replacing``, or a file that is gone afterwards where there is nothing to write. Raises CannotFix."""
+    target = into or Path(tempfile.gettempdir()) / like.name
     try:
-        handle, name = tempfile.mkstemp(like.suffix, ".hoplint-", None if into is None else into.parent)
+        # A copy with the same credentials in it is nobody else's to read: it has the permissions of `like`.
+        with replacing(target, like) as (place, keep):
+            yield place, keep if into is not None else lambda: None
     except OSError as problem:
-        raise CannotFix(f"{into or tempfile.gettempdir()}: cannot be written: {problem.strerror}") from None
-    os.close(handle)
-    place = Path(name)
-
-    def keep() -> None:
-        if into is not None:
-            place.replace(into)
-
-    try:
-        shutil.copymode(like, place)  # a copy with the same credentials in it is nobody else's to read
-        yield place, keep
-    except OSError as problem:
-        raise CannotFix(f"{into or place}: cannot be written: {problem.strerror}") from None
-    finally:
-        place.unlink(missing_ok=True)
+        raise CannotFix(f"{into or target.parent}: cannot be written: {problem.strerror}") from None
 
 
 def _differences(before: Recording, after: Recording) -> Iterator[str]:

@@ -15,10 +15,11 @@ import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
 
-from conformance import locate
+from conformance import locate, scoping
 from conformance.finding import Entry, Finding, Location, Quote, Run, Summary, Suppressed
 from conformance.legs import Marked, of_journal, read
 from conformance.message import (
@@ -57,6 +58,9 @@ class Settings:
     severities: Mapping[str, Severity] = field(default_factory=dict)
     per_recording: tuple[tuple[str, frozenset[str]], ...] = ()
     """(glob, names of rules): what to ignore in the recordings the glob matches."""
+    scopes: tuple[scoping.Scope, ...] = ()
+    today: date = field(default_factory=date.today)
+    """The day on which scopes may have expired."""
     inline_ignores: bool = True
     profiled: bool = True
     """A transcript may name the profile it is to be linted with; False: the user named one."""
@@ -109,6 +113,7 @@ def check(
         if recording.error:
             run.failures.append(f"{recording.path}: {recording.error}")
         run.recordings.append(_summary(recording, linter.exercised, (), linter.entries))
+    scoping.apply(run, settings.scopes, settings.today)
     return run
 
 
@@ -153,6 +158,7 @@ def compare(
             run.failures.append(f"{recording.path}: {recording.error}")
         listed = next((one.entries for one in alone.recordings if one.path == recording.path), ())
         run.recordings.append(_summary(recording, exercised, pairing.notes(side), listed))
+    scoping.apply(run, settings.scopes, settings.today)
     return run
 
 

@@ -12,8 +12,9 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -21,6 +22,25 @@ from conformance.policy import Policy, PolicyError, Table, problem
 from conformance.rule import Severity
 
 PROFILES = Path(__file__).parent / "profiles"
+
+
+class ScopeSettings(Table):
+    """``[[lint.scope]]``: what to ignore in one place. A finding is ignored where all conditions hold."""
+
+    ignore: tuple[str, ...] = Field(min_length=1, description="What to ignore: rules, topics, rfcNNNN or ALL.")
+    reason: str = Field(min_length=1, description="Why; reports say it.")
+    host: tuple[str, ...] = Field(default=(), description="Globs of the host that the request names.")
+    path: tuple[str, ...] = Field(default=(), description="Globs of the path, without its query.")
+    status: tuple[Annotated[str, Field(pattern="^[1-5]([0-9][0-9]|xx)$")], ...] = Field(
+        default=(), description='Statuses of the response: "404", or a class, "5xx".'
+    )
+    direction: Literal["request", "response", "client", "server"] | None = Field(
+        default=None,
+        description="Which message it is in (request, response), or who sent what is wrong (client, server).",
+    )
+    expires: date | None = Field(
+        default=None, description="The last day it holds; then the findings count again, and a note says so."
+    )
 
 
 class LintSettings(Table):
@@ -40,6 +60,9 @@ class LintSettings(Table):
     exclude: tuple[str, ...] = Field(default=(), description="Globs of recordings that are not read.")
     per_recording: dict[str, tuple[str, ...]] = Field(
         default={}, description="What to ignore in the recordings that a glob matches."
+    )
+    scope: tuple[ScopeSettings, ...] = Field(
+        default=(), description="What to ignore for a host, a path, a status, a direction, until a date."
     )
 
 
@@ -226,6 +249,10 @@ def rows(loaded: Loaded) -> list[tuple[str, str, str]]:
 def _as_toml(value: Any) -> str:
     if value is None:
         return "(not set)"
+    if isinstance(value, BaseModel):
+        return _as_toml(value.model_dump(by_alias=True, exclude_defaults=True))
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, Mapping):
         inner = ", ".join(f"{json.dumps(key)} = {_as_toml(item)}" for key, item in value.items())
         return f"{{ {inner} }}" if inner else "{}"

@@ -100,6 +100,10 @@ PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
         (None, None, ["good.http", "--report", "json"], "FORMAT=FILE"),
         (None, None, ["good.http", "--report", "json=no/such/folder.json"], "no/such/folder.json"),
         (None, None, ["good.http", "--profile", "litelm"], "litelm"),
+        (None, None, ["good.http", "--baseline", "missing.json"], "missing.json"),
+        ("known.json", b"{", ["good.http", "--baseline", "known.json", "--write-baseline"], "known.json"),
+        (None, None, ["good.http", "--baseline", "no/known.json", "--write-baseline"], "no/known.json"),
+        (None, None, ["good.http", "--write-baseline"], "--baseline FILE"),
         (None, None, ["good.http", "--config", "missing.toml"], "missing.toml"),
         ("hoplint.toml", b"[lint\n", ["good.http"], "hoplint.toml"),
         ("hoplint.toml", b"[lint]\nselct = []\n", ["good.http"], "selct"),
@@ -152,6 +156,81 @@ def test_settings_by_recording_and_exclusion(folder: Path, hoplint) -> None:
     assert "1 ignored" in out
     (folder / "hoplint.toml").write_text('[lint]\nexclude = ["bad*"]\n')
     assert "of 1 recording." in hoplint("check")[1]
+
+
+SCOPE = """\
+[[lint.scope]]
+ignore = ["duplicates"]
+reason = "gateway 2 mends it"
+status = ["2xx"]
+direction = "response"
+"""
+
+
+def test_settings_for_one_place(folder: Path, hoplint) -> None:
+    (folder / "hoplint.toml").write_text(SCOPE)
+    code, out, _ = hoplint("check", "bad.http")
+    assert code == 0
+    assert "1 ignored" in out
+    (folder / "hoplint.toml").write_text(SCOPE + "expires = 2026-01-31\n")
+    assert "2026-01-31" in hoplint("config")[1]
+    (folder / "hoplint.toml").write_text(SCOPE + "expires = 2020-01-31\n")
+    code, out, err = hoplint("check", "bad.http")
+    assert code == 1
+    assert "note: [[lint.scope]] number 1 (gateway 2 mends it) expired on 2020-01-31: 1 finding" in out
+    assert err == ""
+    assert "expired on 2020-01-31" in hoplint("check", "bad.http", "--format", "json")[2]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("reson = 'x'", "reson"),
+        ("reason = ''", "reason"),
+        ("host = '*'", "host"),
+        ("status = ['6xx']", "status"),
+        ("direction = 'both'", "direction"),
+        ("expires = 'soon'", "expires"),
+        ("ignore = []", "ignore"),
+    ],
+)
+def test_a_scope_that_cannot_be_used(folder: Path, hoplint, line: str, says: str) -> None:
+    lines = [one for one in SCOPE.splitlines() if not one.startswith(says)]
+    (folder / "hoplint.toml").write_text("\n".join([*lines, line]))
+    code, _, err = hoplint("check", "bad.http")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert says in err
+
+
+def test_a_baseline_is_written_matched_and_pruned(folder: Path, hoplint) -> None:
+    code, out, err = hoplint("check", "--baseline", "known.json", "--write-baseline")
+    assert (code, err) == (0, "")
+    assert "1 baselined" in out
+    assert hoplint("check", "--baseline", "known.json")[0] == 0
+    tally = json.loads(hoplint("check", "--baseline", "known.json", "--format", "json")[1])["tally"]
+    assert (tally["findings"], tally["ignored"], tally["baselined"]) == (0, 0, 1)
+    (folder / "good.http").write_text(DOUBLED)
+    code, out, _ = hoplint("check", "--baseline", "known.json")
+    assert code == 1
+    assert "1 finding (1 error) in 2 exchanges of 2 recordings; 1 baselined" in out
+    for name in ("good.http", "bad.http"):
+        (folder / name).write_text(CLEAN)
+    code, out, _ = hoplint("check", "--baseline", "known.json")
+    assert code == 0
+    assert "note: known.json: 1 known finding of duplicate-server not seen" in out
+    assert "not seen" in hoplint("check", "--baseline", "known.json", "--format", "json")[2]
+    assert hoplint("check", "--baseline", "known.json", "--write-baseline")[0] == 0
+    assert json.loads((folder / "known.json").read_text())["findings"] == []
+
+
+def test_a_baseline_is_not_written_where_something_could_not_be_read(folder: Path, hoplint) -> None:
+    code, _, err = hoplint(
+        "check", "bad.http", "nowhere.flow", "--baseline", "known.json", "--write-baseline"
+    )
+    assert code == 2
+    assert "known.json: not written" in err
+    assert not (folder / "known.json").exists()
 
 
 def test_a_second_report_goes_to_a_file(folder: Path, hoplint) -> None:

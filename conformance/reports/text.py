@@ -134,6 +134,8 @@ def _tally(run: Run) -> Iterator[Text]:
     for summary in run.recordings:
         for note in summary.notes:
             yield Text.assemble(("note", "bold cyan"), f": {summary.path}: {note}")
+    for note in run.notes:
+        yield Text.assemble(("note", "bold cyan"), f": {note}")
     for addon, edits in sorted(run.edits.items()):
         yield Text.assemble(
             ("note", "bold cyan"), f": {wording.plural(edits, 'change')} in flight by {addon}, as recorded"

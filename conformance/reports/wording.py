@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from conformance.finding import Finding, Run
@@ -29,6 +30,23 @@ def where(finding: Finding) -> str:
     if at.line is not None:
         return f"{at.recording}:{at.line}"
     return f"{at.recording}#{at.exchange}" if at.exchange is not None else at.recording
+
+
+def file(path: str) -> str:
+    """The recording's path as tools take it: from the current folder, with ``/``; ``stdin`` for ``-``."""
+    if path == "-":
+        return "stdin"
+    found, here = PurePath(path), Path.cwd()
+    return (found.relative_to(here) if found.is_relative_to(here) else found).as_posix()
+
+
+def failures(run: Run) -> list[tuple[str | None, str]]:
+    """What could not be done, each with the path of its recording; None: of no single one."""
+    paths = sorted((summary.path for summary in run.recordings), key=len, reverse=True)
+    return [
+        (next((path for path in paths if text.startswith((f"{path}:", f"{path}#"))), None), printable(text))
+        for text in run.failures
+    ]
 
 
 def place(finding: Finding) -> str:
@@ -112,8 +130,8 @@ def tally(run: Run) -> str:
     levels = [plural(run.count(level), str(level)) for level in Severity if run.count(level)]
     found = plural(len(run.findings), "finding") + (f" ({', '.join(levels)})" if levels else "")
     text = f"{found} in {plural(exchanges, 'exchange')} of {plural(len(read), 'recording')}"
-    if run.suppressed:
-        text += f"; {len(run.suppressed)} ignored"
+    for count, what in ((len(run.suppressed) - run.baselined, "ignored"), (run.baselined, "baselined")):
+        text += f"; {count} {what}" if count else ""
     text += f". {len(run.exercised)} of {plural(len(run.rules), 'rule')} could be decided on this evidence."
     addons = Counter(fix for finding in run.findings if (fix := run.rule(finding.rule).fix) in run.addons)
     if addons:
