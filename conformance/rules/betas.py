@@ -24,7 +24,7 @@ from conformance.secret import mask_text, quoted, shown
 from conformance.websocket import is_handshake
 
 if TYPE_CHECKING:
-    from conformance.policy import Policy
+    from conformance.policy import Betas, Policy
 
 HEADERS = ("anthropic-beta", "openai-beta")
 KNOWN = {"anthropic-beta": ANTHROPIC_BETAS, "openai-beta": OPENAI_BETAS}
@@ -39,14 +39,14 @@ WEBSOCKET_TOKENS = "responses_websockets="
 OAUTH_TOKENS = "oauth-"
 
 # What stands in a token: letters, digits, and in OpenAI's a name and a value.
-_TOKEN = re.compile(r"[a-z0-9][a-z0-9._+/=:-]*", re.IGNORECASE)
+TOKEN = re.compile(r"[a-z0-9][a-z0-9._+/=:-]*", re.IGNORECASE)
 _SPACE = re.compile(rb"[ \t]")
 _LIST = re.compile(rb"[\[\]{}\"']")
 # How upstreams say that it is the tokens (search): Anthropic and Vertex `Unexpected value(s) ... for the
 # `anthropic-beta` header`, Bedrock `invalid beta flag`, older Anthropic `Unsupported beta header`, OpenAI
 # `beta_api_shape_disabled`.
 _ABOUT_BETAS = re.compile(rb"(?i)anthropic[-_]beta|openai-beta|beta (?:flag|header|token|value)|beta_api")
-_OAUTH_BEARER = re.compile(rb"(?i)bearer +sk-ant-oat")
+OAUTH_BEARER = re.compile(rb"(?i)bearer +sk-ant-oat")
 
 
 class _Token(NamedTuple):
@@ -63,7 +63,7 @@ def _in_headers(request: Request, *names: str) -> Iterator[_Token]:
         for line in request.fields.lines(name):
             for member in line.value.split(b",", MAX_TOKENS)[:MAX_TOKENS]:
                 text = member.strip(grammar.OWS).decode("latin-1")
-                if _TOKEN.fullmatch(text):
+                if TOKEN.fullmatch(text):
                     yield _Token(line, text.lower(), name)
 
 
@@ -89,7 +89,7 @@ def _in_content(request: Request) -> Iterator[_Token]:
     """The well-formed tokens of the content's list."""
     listed = _listed(request)
     for item in listed[:MAX_TOKENS] if isinstance(listed, list) else ():
-        if isinstance(item, str) and _TOKEN.fullmatch(item.strip()):
+        if isinstance(item, str) and TOKEN.fullmatch(item.strip()):
             yield _Token(request, item.strip().lower(), None)
 
 
@@ -116,7 +116,8 @@ def _text(text: str) -> str:
     return quoted(mask_text(text.encode("utf-8", "replace")))
 
 
-def _counts_tokens(request: Request) -> bool:
+def counts_tokens(request: Request) -> bool:
+    """Whether the request asks how many tokens another one would cost."""
     found = endpoint(request)
     return found is not None and found.name.startswith("count-tokens")
 
@@ -242,7 +243,7 @@ def beta_token_malformed(request: Request) -> Hits:
     """
     for name in HEADERS:
         for line in request.fields.lines(name):
-            if problem := _line_problem(line.value):
+            if problem := line_problem(line.value):
                 yield line, f"{line.shown_name} {shown(line.name, line.value)}: {problem}"
     listed = _listed(request)
     if listed is None:
@@ -253,11 +254,12 @@ def beta_token_malformed(request: Request) -> Hits:
     for item in listed[:MAX_TOKENS]:
         if not isinstance(item, str):
             yield request, f"{MEMBER} in the content holds a {type(item).__name__} where a token belongs"
-        elif not item.strip() or item != item.strip() or not _TOKEN.fullmatch(item) or item != item.lower():
+        elif not item.strip() or item != item.strip() or not TOKEN.fullmatch(item) or item != item.lower():
             yield request, f"{MEMBER} in the content holds {_text(item)}, which is no token as it stands"
 
 
-def _line_problem(value: bytes) -> str | None:
+def line_problem(value: bytes) -> str | None:
+    """What is wrong with the form of a line of tokens."""
     if not value.strip(grammar.OWS):
         return "it is empty"
     if secret.is_placeholder(value):
@@ -270,7 +272,7 @@ def _line_problem(value: bytes) -> str | None:
             return "one of its tokens is empty"
         if _SPACE.search(token):
             return f"there is whitespace in {quoted(mask_text(token))}"
-        if not _TOKEN.fullmatch(token.decode("latin-1")):
+        if not TOKEN.fullmatch(token.decode("latin-1")):
             return f"{quoted(mask_text(token))} is no token"
         if token != token.lower():
             return f"{quoted(mask_text(token))} is not in lower case"
@@ -314,17 +316,18 @@ def unsupported_beta_token(request: Request, policy: Policy) -> Hits:
     betas = policy.betas
     if not betas.unsupported and not betas.rename:
         return
-    elsewhere = betas.refused_on_token_count if _counts_tokens(request) else ()
+    elsewhere = betas.refused_on_token_count if counts_tokens(request) else ()
     for token in _distinct(_tokens(request)):
-        if _matches(elsewhere, token.text) or _matches(betas.retired, token.text):
+        if matches(elsewhere, token.text) or matches(betas.retired, token.text):
             continue  # beta-header-on-token-count, retired-beta-token
         if (other := betas.rename.get(token.text)) is not None:
             yield token.where, f"{_said(token)}: this upstream knows it as {_text(other)}"
-        elif _matches(betas.unsupported, token.text):
+        elif matches(betas.unsupported, token.text):
             yield token.where, f"{_said(token)}: this upstream does not take it, and refuses the request"
 
 
-def _matches(patterns: tuple[str, ...], token: str) -> bool:
+def matches(patterns: tuple[str, ...], token: str) -> bool:
+    """Whether one of the patterns of a policy is for this token (in lower case)."""
     return bool(patterns) and named(patterns).fullmatch(token) is not None
 
 
@@ -339,7 +342,8 @@ def unknown_beta_token(request: Request, policy: Policy) -> Hits:
 
     It is a typo or newer than the gateway: whether the upstream accepts it is luck. The built-in list is what
     SDKs, Claude Code, Codex and LiteLLM are known to send; add to it with ``known`` in ``[policy.betas]``. It
-    is asked only for the headers in ``judged``: of a gateway that sorts tokens out itself nothing is said.
+    is asked only for the headers in ``judged``: of a gateway that sorts tokens out itself nothing is said. The
+    addon drops such tokens where ``drop-unknown`` is set.
 
     Bad::
 
@@ -361,12 +365,15 @@ def unknown_beta_token(request: Request, policy: Policy) -> Hits:
         > Content-Length: 0
         > anthropic-beta: context-management-2025-06-27
     """
-    betas = policy.betas
-    for token in _distinct(_in_headers(request, *betas.judged)):
-        known = token.text in KNOWN[token.header or ""] or token.text in betas.rename.values()
-        listed = (*betas.known, *betas.unsupported, *betas.retired, betas.websocket or "")
-        if not known and not _matches(listed, token.text):
+    for token in _distinct(_in_headers(request, *policy.betas.judged)):
+        if not is_known(token.text, token.header or "", policy.betas):
             yield token.where, f"{_said(token)} is on no list of known beta tokens"
+
+
+def is_known(token: str, header: str, betas: Betas) -> bool:
+    """Whether a token (in lower case) is on a list of tokens, that of refused ones included."""
+    listed = (*betas.known, *betas.unsupported, *betas.retired, betas.websocket or "")
+    return token in KNOWN[header] or token in betas.rename.values() or matches(listed, token)
 
 
 @rule(
@@ -408,7 +415,7 @@ def retired_beta_token(request: Request, policy: Policy) -> Hits:
     """
     if policy.betas.retired:
         for token in _distinct(_tokens(request)):
-            if _matches(policy.betas.retired, token.text):
+            if matches(policy.betas.retired, token.text):
                 yield token.where, f"{_said(token)} is refused by this upstream since it left beta"
 
 
@@ -559,9 +566,9 @@ def beta_header_on_token_count(request: Request, policy: Policy) -> Hits:
         > Content-Length: 0
     """
     refused = policy.betas.refused_on_token_count
-    if refused and _counts_tokens(request):
+    if refused and counts_tokens(request):
         for token in _distinct(_in_headers(request, "anthropic-beta")):
-            if _matches(refused, token.text):
+            if matches(refused, token.text):
                 yield token.where, f"{_said(token)}: this upstream refuses it where it counts tokens"
 
 
@@ -769,7 +776,7 @@ def oauth_beta_with_api_key(request: Request, policy: Policy) -> Hits:
         return
     for token in _in_headers(request, "anthropic-beta"):
         # Where the upstream takes it from nobody it is unsupported-beta-token.
-        if token.text.startswith(OAUTH_TOKENS) and not _matches(policy.betas.unsupported, token.text):
+        if token.text.startswith(OAUTH_TOKENS) and not matches(policy.betas.unsupported, token.text):
             yield token.where, f"{_said(token)} beside an x-api-key and no OAuth token"
 
 
@@ -809,7 +816,7 @@ def oauth_token_without_oauth_beta(request: Request) -> Hits:
     if found is None or found.api != "anthropic" or not _is_anthropic(request):
         return
     for line in request.fields.lines("authorization"):
-        if _OAUTH_BEARER.match(line.value) and not any(
+        if OAUTH_BEARER.match(line.value) and not any(
             token.text.startswith(OAUTH_TOKENS) for token in _in_headers(request, "anthropic-beta")
         ):
             yield (
@@ -876,14 +883,14 @@ def body_feature_without_beta(request: Request, policy: Policy) -> Hits:
         return
     sent: list[str] | None = None
     for feature, tokens in policy.betas.features.items():
-        if _uses(document, feature):
+        if uses(document, feature):
             sent = [token.text for token in _tokens(request)] if sent is None else sent
-            if not any(_matches(tokens, token) for token in sent):
+            if not any(matches(tokens, token) for token in sent):
                 wanted = " or ".join(map(_text, tokens))
                 yield request, f"the content uses {_text(feature)}, for which no beta token {wanted} is sent"
 
 
-def _uses(document: dict[str, Any], feature: str) -> bool:
+def uses(document: dict[str, Any], feature: str) -> bool:
     """Whether a document has a member, or a member of that value, or a list with an entry of that type."""
     name, colon, wanted = feature.partition(":")
     value = document.get(name)
@@ -961,7 +968,7 @@ def beta_token_dropped_by_hop(legs: Legs, policy: Policy) -> Hits:
     for token in _in_headers(came, *HEADERS):
         if (
             token.text in kept
-            or _matches(refused, token.text)
+            or matches(refused, token.text)
             or (own and token.text.startswith(OAUTH_TOKENS))
         ):
             continue

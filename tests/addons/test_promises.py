@@ -37,21 +37,39 @@ UNJUDGED = {"unrequested-101"} | {name for name, rule in RULES.items() if rule.s
 """What a recording cannot show: an upgrade that is taken back is not granted, and a client that is told how long to
 wait may wait."""
 
+KEYS = """
+[policy.auth]
+data-key = "env:SGLANG_API_KEY"
+control-key = "env:SGLANG_ADMIN_API_KEY"
+[policy.inject-auth]
+hosts = ["*"]
+"""
+SETTINGS = {
+    "credentials-missing": KEYS,
+    "control-plane-key-missing": KEYS,
+    "data-key-on-control-plane": KEYS,
+    "control-plane-key-on-data-path": KEYS,
+    "unknown-beta-token": "policy.betas.drop-unknown = true",
+    "beta-token-rejected-by-upstream": 'policy.betas.unsupported = ["prompt-caching-scope-*"]',
+}
+"""What only the settings can say, and the fix needs: the keys, and which tokens are not to be sent."""
+
 type Hop = Callable[[Exchange], Exchange | None]
 
 
 @pytest.fixture(scope="module")
-def hop() -> Iterator[Callable[..., Hop]]:
-    """``hop(names, profile)``: sends exchanges through these addons; None: the request was refused."""
+def hop(tmp_path_factory) -> Iterator[Callable[..., Hop]]:
+    """``hop(names, profile, settings)``: sends exchanges through these addons; None: the request was refused."""
     with contextlib.ExitStack() as ends:
-        made: dict[tuple[tuple[str, ...], str | None], mitm.Offline] = {}
+        made: dict[tuple[tuple[str, ...], str | None, str], mitm.Offline] = {}
 
-        def run(names: tuple[str, ...], profile: str | None) -> Hop:
-            if (names, profile) not in made:
-                made[names, profile] = ends.enter_context(
-                    mitm.offline(names, profile=profile, isolated=profile is None)
-                )
-            return lambda item: _sent(made[names, profile], item)
+        def run(names: tuple[str, ...], profile: str | None, settings: str = "") -> Hop:
+            key = names, profile, settings
+            if key not in made:
+                config = tmp_path_factory.mktemp("settings") / "hoplint.toml"
+                config.write_text(settings)
+                made[key] = ends.enter_context(mitm.offline(names, profile=profile, config=config))
+            return lambda item: _sent(made[key], item)
 
         yield run
 
@@ -110,7 +128,7 @@ def fired(items: list[Exchange], profile: str | None, through: Hop | None = None
 @pytest.mark.parametrize(("rule", "example"), FIXED)
 def test_the_fix_fixes(rule, example, hop) -> None:
     items, profile = read(example)
-    assert rule.name not in fired(items, profile, hop((rule.fix,), profile))
+    assert rule.name not in fired(items, profile, hop((rule.fix,), profile, SETTINGS.get(rule.name, "")))
 
 
 @pytest.mark.parametrize(("rule", "example"), EXAMPLES)
@@ -129,6 +147,4 @@ def test_the_suite_disturbs_nothing(rule, example, hop) -> None:
 
 
 def test_every_fix_is_an_addon() -> None:
-    assert {rule.fix for rule in RULES.values() if rule.fix} - set(ORDER) <= {
-        "normalize-betas", "inject-session", "inject-auth", "pin-affinity",
-    }  # fmt: skip
+    assert {rule.fix for rule in RULES.values() if rule.fix} <= set(ORDER)
