@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 # token = 1*tchar
 # tchar = "!" / "#" / "$" / "%" / "&" / "'" / "*" / "+" / "-" / "." / "^" / "_" / "`" / "|" / "~" / DIGIT / ALPHA
@@ -103,6 +104,12 @@ def date(value: bytes) -> datetime | None:
     >>> date(b"Sun, 06 Nov 1994 08:49:37 GMT").isoformat(), date(b"Sun, 31 Feb 1994 08:49:37 GMT")
     ('1994-11-06T08:49:37+00:00', None)
     """
+    # The longest there is: "Wednesday, 06-Nov-94 08:49:37 GMT".
+    return _date(value) if len(value) <= 33 else None
+
+
+@lru_cache(maxsize=1024)  # servers write the same one for a second
+def _date(value: bytes) -> datetime | None:
     if not any(form.fullmatch(value) for form in (IMF_FIXDATE, RFC850_DATE, ASCTIME_DATE)):
         return None
     try:

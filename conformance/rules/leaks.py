@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from conformance import known
@@ -58,7 +59,13 @@ def _said_host(request: Request) -> str:
 
 
 def _is_provider(host: str, policy: Policy) -> bool:
-    return any(fnmatchcase(host, pattern) for pattern in policy.routing.providers)
+    # No name in the DNS is longer than 253 characters; what is longer is not remembered either.
+    return len(host) <= 253 and _matches_any(host, policy.routing.providers)
+
+
+@lru_cache(maxsize=1024)  # a recording asks a few hosts, over and over
+def _matches_any(host: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(host, pattern) for pattern in patterns)
 
 
 def _goes_to_provider(exchange: Exchange, policy: Policy) -> bool:
