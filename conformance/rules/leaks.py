@@ -19,7 +19,6 @@ from collections import Counter
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from conformance import known
