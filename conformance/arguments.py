@@ -116,7 +116,12 @@ def _lint_options(parser: argparse.ArgumentParser) -> None:
     )
     verdict.add_argument("--exit-zero", action="store_true", help="exit 0 whatever is found")
     report = parser.add_argument_group("report")
-    report.add_argument("--format", default="full", metavar="FORMAT", help="full (default), concise or json")
+    report.add_argument(
+        "--format",
+        default="full",
+        metavar="FORMAT",
+        help="full (default), concise, json, sarif, junit, github, gitlab, markdown or html",
+    )
     report.add_argument(
         "--report",
         action="append",

@@ -198,7 +198,7 @@ class _Prepared(NamedTuple):
 
 def _prepared(options: argparse.Namespace) -> _Prepared:
     from conformance.prepare import prepare
-    from conformance.reports import FORMATS
+    from conformance.reports import FORMATS, LISTING
 
     reports = [_report_option(value, FORMATS) for value in options.report]
     if options.format not in FORMATS:
@@ -210,6 +210,7 @@ def _prepared(options: argparse.Namespace) -> _Prepared:
         _names(options.extend_select),
         _names(options.ignore),
         inline_ignores=not options.no_ignores,
+        listing=not LISTING.isdisjoint((options.format, *(name for name, _ in reports))),
     )
     return _Prepared(loaded, rules, settings, reports, _baseline(options))
 
@@ -224,6 +225,7 @@ def _reported(
     run.addons = frozenset(addon.addons())
     if prepared.known is not None:
         _apply_baseline(options, prepared.known, run, failures)
+    run.failures[:0] = failures
     look = _look(options)
     # Where nothing could be read there is nothing to report; a program that reads JSON gets its object.
     if show and (
@@ -233,18 +235,19 @@ def _reported(
         _write(FORMATS[options.format](run, look))
     for name, path in prepared.reports:
         try:
-            path.write_text(FORMATS[name](run, Look()), encoding="utf-8")
+            # Names of files need not be Unicode.
+            path.write_text(FORMATS[name](run, Look()), encoding="utf-8", errors="backslashreplace")
         except OSError as problem:
-            failures.append(f"cannot write the {name} report to {path}: {problem.strerror}")
+            run.failures.append(f"cannot write the {name} report to {path}: {problem.strerror}")
     if options.verbose:
         for summary in run.recordings:
             _note(f"{summary.path}: {summary.kind}, {summary.exchanges} exchanges, {summary.streams} streams")
     if not options.quiet and (not show or options.format not in ("full", "concise")):
         for note in run.notes:
             _note(note)
-    for failure in (*failures, *run.failures):
+    for failure in run.failures:
         _fail(failure)
-    if failures or run.failures:
+    if run.failures:
         return FAILED
     fail_on = options.fail_on or prepared.loaded.settings.lint.fail_on
     return _verdict(run, fail_on, exit_zero=options.exit_zero)
