@@ -42,6 +42,53 @@ def test_changed_counts_in_the_section_before() -> None:
     assert list(after) == [(b"B", b"2"), (b"a", b"5"), (b"D", b"4")]
 
 
+def test_content_is_replaced_with_its_length() -> None:
+    flow = tflow.tflow()
+    flow.request.headers.fields = ((b"A", b"1"), (b"content-LENGTH", b"7"), (b"B", b"2"))
+    mitm.set_content(flow, "one", b"longer content", "a.b", "x", "y", "why")
+    assert flow.request.raw_content == b"longer content"
+    assert flow.request.headers.fields == ((b"A", b"1"), (b"content-LENGTH", b"14"), (b"B", b"2"))
+    (entry,) = flow.metadata[mitm.JOURNAL]
+    assert (entry["field"], entry["before"], entry["after"]) == (":content a.b", ["x"], ["y"])
+    assert [tuple(line) for line in flow.metadata[mitm.RECEIVED]["request"]][1] == (b"content-LENGTH", b"7")
+
+
+def test_a_credential_by_another_name_is_not_journaled() -> None:
+    flow = tflow.tflow()
+    line = FieldLine(b"x-place", b"canary")
+    mitm.rewrite(flow, "request", "one", lambda fields: [mitm.Change("add", -1, line, "why", is_secret=True)])
+    assert flow.request.headers["x-place"] == "canary"
+    (entry,) = flow.metadata[mitm.JOURNAL]
+    assert entry["after"][0].startswith("sha256-")
+
+
+@pytest.mark.parametrize(
+    ("content", "kept", "is_cut", "expected"),
+    [
+        (b"whole", None, False, b"whole"),
+        (None, b"so far", False, b"so far"),
+        (None, b"so far", True, None),
+        (None, None, False, None),
+        (b"recorded", b"so far", False, b"recorded"),
+    ],
+)
+def test_what_has_passed(
+    content: bytes | None, kept: bytes | None, is_cut: bool, expected: bytes | None
+) -> None:
+    class Copy:
+        def __call__(self, piece: bytes) -> bytes:
+            return piece
+
+    flow = tflow.tflow(resp=True)
+    flow.response.raw_content = content
+    if kept is not None:
+        flow.response.stream = stream = Copy()
+        stream.kept, stream.is_cut = bytearray(kept), is_cut
+    assert mitm.passed(flow) == expected
+    flow.response = None
+    assert mitm.passed(flow) is None
+
+
 def test_rewrite_writes_headers_journal_and_what_came_in() -> None:
     flow = flow_with()
     mitm.rewrite(flow, "response", "one", lambda fields: [drop(1)])
