@@ -102,11 +102,18 @@ def doubled(**more) -> http.HTTPFlow:
 HISTORY = {"Turn", "Legs"}
 """Scopes of rules that an addon obeys only while it happens: what a client did over time, and what a hop that was
 recorded on both sides did, is not undone afterwards."""
+SETTINGS = {
+    "credentials-missing", "control-plane-key-missing", "data-key-on-control-plane", "control-plane-key-on-data-path",
+    "unknown-beta-token", "beta-token-rejected-by-upstream",
+}  # fmt: skip
+"""What is only mended where the settings say a key or a token: see tests/addons/test_promises.py."""
+UNCOVERED = {"credentials-over-plain-http"}
+"""What is true of every credential, and not said of one that nobody could use."""
 FIXABLE = [
     pytest.param(rule, example, id=f"{rule.name}-{number}")
     for rule in RULES.values()
     for number, example in enumerate(rule.examples)
-    if rule.fix in ORDER and example.bad and rule.scope not in HISTORY
+    if rule.fix in ORDER and example.bad and rule.scope not in HISTORY and rule.name not in SETTINGS
 ]
 
 
@@ -129,7 +136,7 @@ def test_what_names_an_addon_is_mended_by_it(folder: Path, rule, example, kind: 
         pytest.skip("not to be seen in a recording of this kind")
     assert found.errors == []
     assert rule.name not in fired(found.after) or found.refused
-    assert fired(found.after) <= fired(found.before)
+    assert fired(found.after) - UNCOVERED <= fired(found.before)
     mended = path.read_bytes()
     again = fixed(path, in_place=True)
     assert not again.changes
@@ -373,4 +380,6 @@ def test_recorded_traffic_is_only_mended(path: Path) -> None:
     if not found.changes:
         assert target.read_bytes() == path.read_bytes()
     else:
-        assert not fixed(target, into=Path("c.flow")).changes
+        # Requests that differed in what was wrong with them may be the same now, and so be repeats: that is
+        # another addon's business.
+        assert not fixed(target, into=Path("c.flow")).changes.keys() & set(found.ran)
