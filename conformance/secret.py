@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 
 FIELDS = frozenset(
     {
@@ -51,7 +52,9 @@ _BEARER_IN_TEXT = re.compile(
 # A field line, or a member of the same name, wherever it is quoted: raw octets, a parser's words, a log.
 _FIELD_IN_TEXT = re.compile(
     rb"(?i)(?<![\w\-])("
-    + b"|".join(sorted((re.escape(name.encode()) for name in FIELDS - {"sec-websocket-protocol"}), reverse=True))
+    + b"|".join(
+        sorted((re.escape(name.encode()) for name in FIELDS - {"sec-websocket-protocol"}), reverse=True)
+    )
     + rb")((?:[ \t]|\\x[0-9a-f]{2}|\\[rnt])*+:[ \t]*+|['\"]\s*+:\s*+b?['\"])([^'\"\\\r\n]+)"
 )
 _QUERY = re.compile(
@@ -76,7 +79,15 @@ def is_placeholder(credential: bytes) -> bool:
     return _PLACEHOLDER.match(credential.strip()) is not None
 
 
-def mask_value(name: bytes, value: bytes) -> bytes:
+type Hide = Callable[[bytes], bytes]
+"""What is to stand where a credential stood."""
+
+
+def _stars(_: bytes) -> bytes:
+    return _HIDDEN
+
+
+def mask_value(name: bytes, value: bytes, hide: Hide = _stars) -> bytes:
     """A field's value as it may be shown: scheme, cookie names and placeholders stay.
 
     >>> mask_value(b"Authorization", b"Bearer sk-1234567890"), mask_value(b"Authorization", b"Bearer None")
@@ -85,25 +96,26 @@ def mask_value(name: bytes, value: bytes) -> bytes:
     key = name.strip(b" \t").lower()
     if key == b"host" and b"@" in value:
         # userinfo does not belong here (RFC 9110 §7.2), and is a password where it is
-        return _HIDDEN + value[value.rindex(b"@") :]
+        at = value.rindex(b"@")
+        return hide(value[:at]) + value[at:]
     if not is_secret_field(name):
-        return mask_text(value)
+        return mask_text(value, hide)
     if key in (b"cookie", b"set-cookie"):
         # A Set-Cookie's attributes (Path, Domain, SameSite) are no secrets, and what rules are about.
         first, semicolon, attributes = value.partition(b";")
         if key == b"set-cookie":
-            return _mask_cookie(first) + semicolon + mask_text(attributes)
-        return b";".join(_mask_cookie(pair) for pair in value.split(b";"))
+            return _mask_cookie(first, hide) + semicolon + mask_text(attributes, hide)
+        return b";".join(_mask_cookie(pair, hide) for pair in value.split(b";"))
     if key == b"sec-websocket-protocol":
         return re.sub(
-            rb"(?i)((?:api[-_]key|token|bearer|auth)[^,\s]*?[.\-_])[^,\s.\-_]{6,}",
-            rb"\1***",
-            mask_text(value),
+            rb"(?i)((?:api[-_]key|token|bearer|auth)[^,\s]*?[.\-_])([^,\s.\-_]{6,})",
+            lambda found: found[1] + hide(found[2]),
+            mask_text(value, hide),
         )
     scheme = _SCHEME.match(value)
     credential = value[scheme.end() :] if scheme else value
     shown = value[: scheme.end()] if scheme else b""
-    return value if is_placeholder(credential) else shown + _HIDDEN
+    return value if is_placeholder(credential) else shown + hide(credential)
 
 
 def cookie_name(cookie: bytes) -> bytes:
@@ -131,31 +143,31 @@ def digested(name: bytes, value: bytes) -> bytes:
 _PASSWORD = re.compile(rb"(?:basic|digest)\s", re.IGNORECASE)
 
 
-def _mask_cookie(pair: bytes) -> bytes:
+def _mask_cookie(pair: bytes, hide: Hide) -> bytes:
     name, equals, value = pair.partition(b"=")
-    return name + equals + (value if is_placeholder(value) else _HIDDEN) if equals else _HIDDEN
+    return name + equals + (value if is_placeholder(value) else hide(value)) if equals else hide(pair)
 
 
-def mask_text(octets: bytes) -> bytes:
+def mask_text(octets: bytes, hide: Hide = _stars) -> bytes:
     """Free text (a target, content, an error) with what looks like a credential hidden.
 
     >>> mask_text(b"GET /v1?key=abc123&alt=sse")
     b'GET /v1?key=***&alt=sse'
     """
+
+    def hide_second(match: re.Match[bytes]) -> bytes:
+        return match[0] if is_placeholder(match[2]) else match[1] + hide(match[2])
+
     if b"=" in octets:
-        octets = _QUERY.sub(_keep_first_unless_placeholder, octets)
+        octets = _QUERY.sub(hide_second, octets)
     if b"://" in octets:
-        octets = _USERINFO.sub(_HIDDEN, octets)
+        octets = _USERINFO.sub(lambda m: hide(m[0]), octets)
     if b'"' in octets:
-        octets = _JSON.sub(_keep_first_unless_placeholder, octets)
+        octets = _JSON.sub(hide_second, octets)
     if b":" in octets:
-        octets = _FIELD_IN_TEXT.sub(lambda m: m[1] + m[2] + mask_value(m[1], m[3]), octets)
-    octets = _BEARER_IN_TEXT.sub(lambda m: m[0] if is_placeholder(m[3]) else m[1] + m[2] + _HIDDEN, octets)
-    return _IN_TEXT.sub(_HIDDEN, octets)
-
-
-def _keep_first_unless_placeholder(match: re.Match[bytes]) -> bytes:
-    return match[0] if is_placeholder(match[2]) else match[1] + _HIDDEN
+        octets = _FIELD_IN_TEXT.sub(lambda m: m[1] + m[2] + mask_value(m[1], m[3], hide), octets)
+    octets = _BEARER_IN_TEXT.sub(lambda m: m[0] if is_placeholder(m[3]) else m[1] + m[2] + hide(m[3]), octets)
+    return _IN_TEXT.sub(lambda m: hide(m[0]), octets)
 
 
 def shown(name: bytes, value: bytes, limit: int = 120) -> str:
