@@ -120,14 +120,11 @@ def _summary(run: Run) -> str:
     ]
     tiles += [
         (len(run.suppressed) - run.baselined, "ignored", ""),
-        (run.baselined, "baselined", ""),
+        *([(run.baselined, "baselined", "")] if run.baselined else []),
         (sum(summary.exchanges for summary in run.recordings), "exchanges", ""),
     ]
     shown = "".join(f'<li><strong class="{kind}">{count}</strong>{name}</li>' for count, name, kind in tiles)
-    shown += (
-        f"<li><strong>{len(run.exercised)}<span class='dim'> of {len(run.rules)}</span></strong>"
-        "rules could be decided</li>"
-    )
+    shown += f"<li><strong>{len(run.exercised)}</strong>of {wording.plural(len(run.rules), 'rule')} could be decided</li>"
     failures = "".join(f"<li>{escape(text)}</li>" for _, text in wording.failures(run))
     if failures:
         failures = (
@@ -189,7 +186,7 @@ def _facts(run: Run, rule: Rule) -> str:
         escape(separator) + (f'<a href="{escape(url)}">{escape(shown)}</a>' if url else escape(shown))
         for separator, shown, url in wording.sources(rule)
     )
-    facts = [("norm", cited)]
+    facts = [("source", cited)]
     if rule.breaks:
         facts.append(("breaks", escape(", ".join(rule.breaks))))
     if rule.fix in run.addons:

@@ -16,9 +16,16 @@ from conformance.rule import Severity
 
 _LANES = 60
 """Lanes that are drawn."""
-_HEIGHT = 40
+_HEIGHT = 46
 _TICKS = 4
 
+_NAMED = 8
+"""Conversations of a connection that are named."""
+_ROOM = 3.0
+"""Per cent of the width that a bar needs to bear its exchange's number."""
+
+type _Across = Callable[[Iterable[Entry]], str]
+"""What to say of a lane besides its name and length."""
 type Found = Mapping[int, Severity]
 """The gravest finding of an exchange, by its number."""
 
@@ -43,7 +50,7 @@ def timeline(entries: Iterable[Entry], found: Found, link: Callable[[int], str |
         spans = {entry.number: (float(at), at + 1.0) for at, entry in enumerate(listed)}
         said = "Not every exchange has its time recorded: they stand in the order of the recording."
 
-    def draw(name: str, key: Callable[[Entry], Hashable], unknown: str) -> str:
+    def draw(name: str, key: Callable[[Entry], Hashable], unknown: str, across: _Across) -> str:
         lanes: dict[Hashable, list[Entry]] = {}
         for entry in listed:
             lanes.setdefault(key(entry), []).append(entry)
@@ -51,6 +58,7 @@ def timeline(entries: Iterable[Entry], found: Found, link: Callable[[int], str |
         pieces: list[str] = []
         for number, (label, members) in enumerate(lanes.items(), 1):
             text = f"{name} {label if isinstance(label, int) else number}, {wording.plural(len(members), 'exchange')}"
+            text += across(members)
             pieces.append(_lane(number - 1, text, members, spans, length, found, link))
         if nameless:
             text = f"{unknown}, {wording.plural(len(nameless), 'exchange')}"
@@ -67,10 +75,23 @@ def timeline(entries: Iterable[Entry], found: Found, link: Callable[[int], str |
             f'height="{height}">{_axis(length, height, timed=timed)}{"".join(pieces[:_LANES])}</svg></figure>'
         )
 
-    pictures = [draw("connection", lambda e: e.connection, "connection not recorded")]
+    pictures = [draw("connection", lambda e: e.connection, "connection not recorded", _conversations)]
     if any(entry.conversation is not None for entry in listed):
-        pictures.append(draw("conversation", lambda e: e.conversation, "no conversation"))
+        pictures.append(draw("conversation", lambda e: e.conversation, "no conversation", _connections))
     return "".join(pictures)
+
+
+def _conversations(entries: Iterable[Entry]) -> str:
+    numbers = sorted({entry.conversation for entry in entries if entry.conversation is not None})
+    if not numbers:
+        return ""
+    shown = ", ".join(map(str, numbers[:_NAMED])) + (", ..." if len(numbers) > _NAMED else "")
+    return f" of conversation{'s' if len(numbers) > 1 else ''} {shown}"
+
+
+def _connections(entries: Iterable[Entry]) -> str:
+    count = len({entry.connection for entry in entries if entry.connection is not None})
+    return f" on {wording.plural(count, 'connection')}" if count else ""
 
 
 def began(entry: Entry, first: float) -> str:
@@ -110,13 +131,14 @@ def _lane(
         if duration := took(entry):
             said += f", {duration}"
         shape = (
-            f'<rect class="{kind}" x="{left:.2f}%" y="{top + 16}" width="{width:.2f}%" height="14" rx="2">'
+            f'<rect class="{kind}" x="{left:.2f}%" y="{top + 18}" width="{width:.2f}%" height="15" rx="2">'
             f"<title>{escape(said)}</title></rect>"
         )
+        middle = left + width / 2
+        if width >= _ROOM:
+            shape += f'<text class="on" x="{middle:.2f}%" y="{top + 30}" text-anchor="middle">{entry.number}</text>'
         if entry.number in found:
-            shape += (
-                f'<circle class="{found[entry.number]}" cx="{left + width / 2:.2f}%" cy="{top + 14}" r="4"/>'
-            )
+            shape += f'<circle class="{found[entry.number]}" cx="{left:.2f}%" cy="{top + 33}" r="4.5"/>'
         address = link(entry.number)
         pieces.append(f'<a href="#{address}" aria-label="{escape(said)}">{shape}</a>' if address else shape)
     return "".join(pieces)
