@@ -104,7 +104,11 @@ def mask_value(name: bytes, value: bytes, hide: Hide = _stars) -> bytes:
         # A Set-Cookie's attributes (Path, Domain, SameSite) are no secrets, and what rules are about.
         first, semicolon, attributes = value.partition(b";")
         if key == b"set-cookie":
-            return _mask_cookie(first, hide) + semicolon + mask_text(attributes, hide)
+            rest = _IN_SET_COOKIE.sub(
+                lambda m: m[0] if m[3].lower() in _ATTRIBUTES else m[1] + _mask_cookie(m[2], hide),
+                semicolon + attributes,
+            )
+            return _mask_cookie(first, hide) + mask_text(rest, hide)
         return b";".join(_mask_cookie(pair, hide) for pair in value.split(b";"))
     if key == b"sec-websocket-protocol":
         return re.sub(
@@ -141,6 +145,21 @@ def digested(name: bytes, value: bytes) -> bytes:
 
 
 _PASSWORD = re.compile(rb"(?:basic|digest)\s", re.IGNORECASE)
+# What is none of them is another cookie, that somebody merged into the line.
+_ATTRIBUTES = frozenset(
+    {
+        b"expires",
+        b"max-age",
+        b"domain",
+        b"path",
+        b"samesite",
+        b"secure",
+        b"httponly",
+        b"partitioned",
+        b"priority",
+    }
+)
+_IN_SET_COOKIE = re.compile(rb"([;,]\s*+)(([^=;,\s]++)\s*+=[^;]*?)(?=;|,\s*+[^=;,\s]++\s*+=|\Z)")
 
 
 def _mask_cookie(pair: bytes, hide: Hide) -> bytes:

@@ -21,6 +21,16 @@ CANARY = b"cAnArY0123456789"
         (b"x-client-secret", CANARY, b"***"),
         (b"Cookie", b"a=" + CANARY + b"; b=" + CANARY, b"a=***; b=***"),
         (b"Set-Cookie", b"sid=" + CANARY + b"; Path=/; HttpOnly", b"sid=***; Path=/; HttpOnly"),
+        (
+            b"Set-Cookie",
+            b"a=1; Path=/; Expires=Fri, 20 Nov 2026 03:14:15 GMT, sid="
+            + CANARY
+            + b"; HttpOnly, b="
+            + CANARY
+            + b",x",
+            b"a=***; Path=/; Expires=Fri, 20 Nov 2026 03:14:15 GMT, sid=***; HttpOnly, b=***",
+        ),
+        (b"Set-Cookie", b"a=1; sid=" + CANARY, b"a=***; sid=***"),
         (b"Server", b"uvicorn", b"uvicorn"),
         (b"X-Anything", b"sk-" + CANARY, b"***"),
         (b"X-Anything", b"Bearer " + CANARY, b"Bearer ***"),
