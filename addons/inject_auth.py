@@ -101,18 +101,19 @@ def authorized(request: Request, auth: Auth, policy: Policy, keys: Keys) -> Iter
     """
     lines, dropped = _read(request)
     wanted, misplaced = _wanted(request, auth, keys)
-    if wanted is not None and not _elsewhere(request, auth):
-        key = keys.found.get(wanted, b"")
-        if policy.overwrite or not any(_is_own(line, request, auth, key, misplaced) for line in lines):
-            if wanted in keys.problems:
-                raise mitm.Refused(f"{wanted} cannot be used: {keys.problems[wanted]}", 502)
-            yield from _put_in(request, auth, wanted, key, lines, dropped)
-            return
     for line in lines:
         if line.token in misplaced:
             dropped[line.at] = f"{line.shown_name} dropped: this key of the upstream is for other paths"
     kept = _one_of_each([line for line in lines if line.at not in dropped], auth, dropped)
-    yield from _changes(dropped, [_moved(request, line, kept, auth) for line in kept])
+    if wanted is not None and not _elsewhere(request, auth):
+        key = keys.found.get(wanted, b"")
+        if policy.overwrite or not any(_is_own(line, request, auth, key) for line in kept):
+            if wanted in keys.problems:
+                raise mitm.Refused(f"{wanted} cannot be used: {keys.problems[wanted]}", 502)
+            yield from _put_in(request, auth, wanted, key, kept, dropped)
+            return
+    _move(request, kept, auth)
+    yield from _changes(dropped, kept)
 
 
 def _changes(dropped: Mapping[int, str], kept: Iterable[_Line]) -> Iterator[mitm.Change]:
@@ -138,7 +139,8 @@ def _read(request: Request) -> tuple[list[_Line], dict[int, str]]:
             why = f"{found.why}; written as it should be"
             lines.append(_Line(at, found, _as(line.name, token), token, why))
         else:
-            lines.append(_Line(at, found, line, found.token))
+            # To compare it by: an API key may have a scheme before it, or two.
+            lines.append(_Line(at, found, line, found.token and (_token(found.token) or found.token)))
     return lines, dropped
 
 
@@ -185,11 +187,11 @@ def _wanted(request: Request, auth: Auth, keys: Keys) -> tuple[str | None, Set[b
     return wanted, {data} if administers else {control}
 
 
-def _is_own(line: _Line, request: Request, auth: Auth, key: bytes, misplaced: Set[bytes]) -> bool:
+def _is_own(line: _Line, request: Request, auth: Auth, key: bytes) -> bool:
     """Whether it is a credential of the client's for this upstream, which a key must not replace."""
     if line.token is None:
-        return line.judged.rule not in _MISSPELT  # else nobody can read it
-    if line.token in misplaced or _is_word(line):
+        return not _is_unreadable(line)
+    if _is_word(line):
         return False
     target = _header(request, auth, key).lower().decode()
     is_read = not auth.headers or line.key in auth.headers or line.key == target
@@ -211,7 +213,9 @@ def _put_in(
     for line in lines:
         if line not in kept and line not in there:
             dropped[line.at] = f"{line.shown_name} dropped: {wanted} takes its place"
-    yield from _changes(dropped, _one_of_each(kept, auth, dropped) + there)
+    stay = [*kept, *(there or [_Line(-1, Judged(new), new, key)])]
+    _move(request, stay, auth)
+    yield from _changes(dropped, [line for line in stay if line.at >= 0])
     if not there:
         yield mitm.Change("add", -1, new, f"{wanted} put in")
 
@@ -232,13 +236,14 @@ def _one_of_each(lines: list[_Line], auth: Auth, dropped: dict[int, str]) -> lis
         known = first.setdefault(line.key, line)
         if known is line:
             continue
-        worse = known if _is_word(known) and not _is_word(line) else line
+        worse = known if _rank(known) > _rank(line) else line
         first[line.key] = line if worse is known else known
         same = "the same again" if line.line.value == known.line.value else "another credential"
         dropped[worse.at] = f"{worse.shown_name} dropped: a second line with {same}"
     rank = {name: at for at, name in enumerate(auth.headers or ("authorization",))}
     kept: list[_Line] = []
-    for line in sorted(first.values(), key=lambda each: (rank.get(each.key, len(rank)), each.key)):
+    order = {line.at: (_rank(line), rank.get(line.key, len(rank)), line.key) for line in first.values()}
+    for line in sorted(first.values(), key=lambda each: order[each.at]):
         other = next((each for each in kept if _conflict(each, line)), None)
         if other is None:
             kept.append(line)
@@ -253,27 +258,46 @@ def _is_word(line: _Line) -> bool:
     return line.token is not None and credential.DELIBERATE.fullmatch(line.token) is not None
 
 
+def _is_unreadable(line: _Line) -> bool:
+    return line.token is None and line.judged.rule in _MISSPELT
+
+
+def _rank(line: _Line) -> int:
+    """What wins where there is more than one: a credential, a word in its place, what nobody can read."""
+    return 2 if _is_unreadable(line) else int(_is_word(line))
+
+
 def _conflict(one: _Line, other: _Line) -> bool:
     is_known = one.token is not None and other.token is not None
-    return is_known and one.token != other.token and credential.are_opposed(one.key, other.key)
+    differ = (is_known and one.token != other.token) or _is_unreadable(other)
+    return differ and credential.are_opposed(one.key, other.key)
+
+
+def _move(request: Request, lines: list[_Line], auth: Auth) -> None:
+    for at, line in enumerate(lines):
+        lines[at] = _moved(request, line, lines, auth)
 
 
 def _moved(request: Request, line: _Line, lines: list[_Line], auth: Auth) -> _Line:
     """The line in the header that the upstream reads, if it is in another one."""
-    if line.token is None:
-        return line
+    token = None if line.token is None else _token(line.token)
+    if not token:
+        return line  # no other header could hold it
     names = {each.key for each in lines}
     needed = credential.needs_credential(request, auth) or credential.is_control(request, auth)
     if auth.headers and names.isdisjoint(auth.headers) and needed and line is lines[0]:
         if credential.parameters(request, auth.parameters):
             return line
-        name, said = _header(request, auth, line.token), "which the upstream reads"
-    elif line.token.startswith(tuple(OAUTH_TOKENS)) and "authorization" not in names:
+        name, said = _header(request, auth, token), "which the upstream reads"
+    elif token.startswith(tuple(OAUTH_TOKENS)) and "authorization" not in names:
         name, said = b"Authorization" if request.is_http1 else b"authorization", "where OAuth tokens belong"
     else:
         return line
+    new = line._replace(line=_as(name, token))
+    if any(each is not line and _conflict(new, each) for each in lines):
+        return line  # there it would be one of two
     why = f"the credential in {line.shown_name} moved to {name.decode()}, {said}"
-    return line._replace(line=_as(name, line.token), why=why)
+    return new._replace(why=why)
 
 
 def read_keys(auth: Auth) -> Keys:

@@ -81,6 +81,7 @@ SK = "sk-proj-000000000000"
         ("Authorization: Bearer sk-1 | Authorization: Bearer sk-2", "Authorization: Bearer sk-1"),
         ("x-api-key: dummy | X-Api-Key: sk-1", "X-Api-Key: sk-1"),
         ("x-api-key: sk-1 | Authorization: Bearer sk-2", "Authorization: Bearer sk-2"),
+        ("x-api-key: sk-1 | Authorization: dummy", "x-api-key: sk-1"),
         # in the wrong place
         ("x-api-key: sk-ant-oat01-000000000000", "Authorization: Bearer sk-ant-oat01-000000000000"),
     ],
