@@ -409,3 +409,37 @@ def test_compare_all_lints_each_side_too(hoplint) -> None:
 )
 def test_compare_exits_as_check_does(hoplint, words: list[str], code: int) -> None:
     assert hoplint("compare", *words)[0] == code
+
+
+FORMATS = ("full", "concise", "json", "sarif", "junit", "github", "gitlab", "markdown", "html")
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_every_format_reports_what_is_found_and_what_fails(hoplint, folder: Path, format_: str) -> None:
+    code, out, err = hoplint("check", "bad.http", "--format", format_)
+    assert (code, err) == (1, "")
+    assert "duplicate-server" in out.replace("&#45;", "-")
+    assert hoplint("check", "bad.http", "--format", format_) == (code, out, err)
+    code, out, err = hoplint("check", "bad.http", "nowhere.flow", "--format", format_)
+    assert code == 2
+    assert err.count("\n") == 1
+    # What could not be read is in the report where the format can say it, not only on stderr.
+    assert ("nowhere" in out) == (format_ not in ("full", "concise", "json"))
+
+
+def test_all_reports_at_once(hoplint, folder: Path) -> None:
+    words = [word for format_ in FORMATS for word in ("--report", f"{format_}=out.{format_}")]
+    code, out, err = hoplint("check", ".", "-q", *words)
+    assert (code, err) == (1, "")
+    assert out == (folder / "out.full").read_text()
+    assert "<svg" in (folder / "out.html").read_text()
+    assert all((folder / f"out.{format_}").stat().st_size for format_ in FORMATS)
+
+
+def test_a_file_may_be_called_anything(hoplint, folder: Path) -> None:
+    name = os.fsdecode(b"a\xff<b>.http")
+    (folder / name).write_text(DOUBLED)
+    for format_ in FORMATS:
+        code, out, err = hoplint("check", name, "--format", format_, "--report", f"{format_}=out")
+        assert (code, err) == (1, "")
+        assert "duplicate-server" in out.replace("&#45;", "-")

@@ -16,7 +16,12 @@ _COMMANDS = {ERROR: "error", WARNING: "warning", NOTE: "notice"}
 def report(run: Run, look: Look) -> str:
     """A command per finding and per failure, and the tally as a line of the log."""
     lines = [
-        _command("error", text, title="hoplint", **({"file": wording.file(path)} if path else {}))
+        _command(
+            "error",
+            text,
+            title="hoplint",
+            **({"file": wording.printable(wording.file(path))} if path else {}),
+        )
         for path, text in wording.failures(run)
     ]
     groups = sorted(wording.grouped(run.findings), key=lambda group: group[0].severity.rank)
@@ -33,7 +38,7 @@ def _annotation(group: list[Finding]) -> str:
     return _command(
         _COMMANDS[finding.severity],
         "\n".join(map(wording.printable, text.split("\n"))),
-        file=wording.file(finding.at.recording),
+        file=wording.printable(wording.file(finding.at.recording)),
         line=str(finding.at.line or 1),
         title=f"hoplint {finding.rule}",
     )

@@ -10,12 +10,12 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from html import escape as _escape
 from importlib.metadata import version
 from pathlib import Path
 
 from conformance.finding import Entry, Finding, Head, Look, Quote, Run, Summary
 from conformance.reports import timeline, wording
+from conformance.reports.timeline import escape
 from conformance.rule import Rule, Severity
 
 _KINDS = 50
@@ -87,11 +87,6 @@ _FILTER = """\
 <label><input type="checkbox" name="level" value="note" checked> notes</label>
 <output id="told" for="words" aria-live="polite"></output>
 </form>"""
-
-
-def escape(text: str) -> str:
-    """The text for any place in the page: printable, and nothing in it means anything to HTML."""
-    return _escape(wording.printable(text), quote=True)
 
 
 def _digest(text: str) -> str:

@@ -29,7 +29,7 @@ def report(run: Run, look: Look) -> str:
         failures = [f"- {_code(text)}" for _, text in wording.failures(run)]
         parts.append("**Not everything could be linted:**\n\n" + _some(failures, "failure"))
     if run.notes:
-        parts.append(_some([f"- {_code(note)}" for note in run.notes], "note"))
+        parts.append("**Notes:**\n\n" + _some([f"- {_code(note)}" for note in run.notes], "note"))
     parts += _recordings(run)
     if by_rule:
         rows = [_row(run.rule(name), findings) for name, findings in by_rule.items()]

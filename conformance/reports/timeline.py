@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import UTC, datetime
-from html import escape
+from html import escape as _escape
 
 from conformance.finding import Entry
 from conformance.reports import wording
@@ -170,3 +170,8 @@ def _seconds(seconds: float) -> str:
         if seconds < 1
         else f"{seconds:.2f} s"
     )
+
+
+def escape(text: str) -> str:
+    """The text for any place in the page: printable, and nothing in it means anything to HTML."""
+    return _escape(wording.printable(text), quote=True)

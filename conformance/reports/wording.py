@@ -27,9 +27,10 @@ def grouped(findings: Iterable[Finding]) -> list[list[Finding]]:
 def where(finding: Finding) -> str:
     """``path:line``; where there are no line numbers ``path#exchange``."""
     at = finding.at
+    path = printable(at.recording)
     if at.line is not None:
-        return f"{at.recording}:{at.line}"
-    return f"{at.recording}#{at.exchange}" if at.exchange is not None else at.recording
+        return f"{path}:{at.line}"
+    return f"{path}#{at.exchange}" if at.exchange is not None else path
 
 
 def file(path: str) -> str:
