@@ -7,7 +7,8 @@
   const levels = [...bar.querySelectorAll("[name=level]")];
   const items = [...document.querySelectorAll("[data-level]")].map((element) => ({
     element,
-    text: element.textContent.toLowerCase(),
+    // An exchange is found by the name of its recording, too, which stands above.
+    text: ((element.closest(".of-recording")?.firstElementChild.textContent ?? "") + " " + element.textContent).toLowerCase(),
     levels: element.dataset.level.split(" "),
   }));
   const sections = [...document.querySelectorAll("section, .of-recording")]
@@ -25,7 +26,6 @@
       articles += shown && element.tagName === "ARTICLE" ? 1 : 0;
     }
     for (const { element, items: own } of sections) {
-      element.classList.toggle("empty", own.every((item) => item.element.hidden));
       const none = element.querySelector(":scope > .none");
       if (none) none.hidden = own.some((item) => !item.element.hidden);
       if (element.classList.contains("of-recording")) element.hidden = own.every((item) => item.element.hidden);

@@ -327,7 +327,8 @@ def _linked(number: int, address: str | None) -> str:
 
 def _grid(run: Run) -> str:
     counts = Counter((finding.rule, finding.at.recording) for finding in run.findings)
-    levels = {finding.rule: finding.severity for finding in run.findings}
+    # The gravest comes last, and stays.
+    levels = {f.rule: f.severity for f in sorted(run.findings, key=lambda f: -f.severity.rank)}
     names = sorted(run.rules.keys() | levels)
     broken = sorted((name for name in names if name in levels), key=lambda name: levels[name].rank)
     shown = run.recordings[:_COLUMNS]

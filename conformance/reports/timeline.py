@@ -68,7 +68,7 @@ def timeline(entries: Iterable[Entry], found: Found, link: Callable[[int], str |
             f" {wording.plural(cut, 'lane')} more {'is' if cut == 1 else 'are'} not drawn." if cut > 0 else ""
         )
         height = min(len(pieces), _LANES) * _HEIGHT + 24
-        count = wording.plural(len(lanes), name)
+        count = wording.plural(len(lanes), name) if lanes else f"no {name} recorded"
         return (
             f'<figure><figcaption class="dim">{escape(count)}. {escape(said)}{more}</figcaption>'
             f'<svg role="group" aria-label="{escape(f"{count} over time; the table of exchanges says the same")}" '
