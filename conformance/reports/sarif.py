@@ -7,6 +7,7 @@ A flow file has no lines: a result in one points at its line 1 for the tools tha
 from __future__ import annotations
 
 import json
+from collections import Counter
 from importlib.metadata import version
 from pathlib import PurePath
 from urllib.parse import quote
@@ -16,6 +17,8 @@ from conformance.finding import Finding, Location, Look, Run
 from conformance.reports import wording
 from conformance.rule import ERROR, NOTE, WARNING, Rule
 
+RESULTS = 25_000
+"""GitHub refuses a log with more results."""
 _PRECISION = {ERROR: "very-high", WARNING: "high", NOTE: "medium"}
 _PROBLEM = {ERROR: "error", WARNING: "warning", NOTE: "recommendation"}
 """What GitHub sorts alerts by."""
@@ -27,14 +30,19 @@ def report(run: Run, look: Look) -> str:
     named = {finding.rule: run.rule(finding.rule) for finding in found}
     rules = dict(sorted({**run.rules, **named}.items()))
     numbers = {name: number for number, name in enumerate(rules)}
-    results = [_result(finding, numbers) for finding in run.findings]
-    for suppressed in run.suppressed:
+    shown = _shown(run.findings, RESULTS)
+    results = [_result(finding, numbers) for finding in shown]
+    for suppressed in run.suppressed[: RESULTS - len(shown)]:
         excuse = {
             "kind": "inSource" if suppressed.by == "inline" else "external",
             "justification": wording.printable(suppressed.reason) or "no reason is given",
         }
         results.append({**_result(suppressed.finding, numbers), "suppressions": [excuse]})
     failures = wording.failures(run)
+    notifications = [_notification(*failure) for failure in failures]
+    if cut := len(found) - len(results):
+        said = f"{wording.plural(cut, 'result')} left out: they repeat others, and GitHub takes {RESULTS} at most"
+        notifications.append({"level": "warning", "message": {"text": said}})
     document = {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -50,7 +58,7 @@ def report(run: Run, look: Look) -> str:
                 "invocations": [
                     {
                         "executionSuccessful": not failures,
-                        "toolExecutionNotifications": [_notification(*failure) for failure in failures],
+                        "toolExecutionNotifications": notifications,
                     }
                 ],
                 "artifacts": [
@@ -72,6 +80,18 @@ def report(run: Run, look: Look) -> str:
         ],
     }
     return json.dumps(document, indent=1) + "\n"
+
+
+def _shown(findings: list[Finding], limit: int) -> list[Finding]:
+    """If there are too many, the first of every fingerprint rather than the tenth of one."""
+    if len(findings) <= limit:
+        return findings
+    seen: Counter[str] = Counter()
+    ranks: list[tuple[int, int]] = []
+    for number, finding in enumerate(findings):
+        ranks.append((seen[finding.fingerprint], number))
+        seen[finding.fingerprint] += 1
+    return [findings[number] for number in sorted(number for _, number in sorted(ranks)[:limit])]
 
 
 def _rule(rule: Rule) -> dict[str, object]:

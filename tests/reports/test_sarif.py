@@ -8,6 +8,7 @@ import pytest
 
 from conformance import lint, recording
 from conformance.finding import Finding, Location, Look, Run
+from conformance.reports import sarif
 from conformance.reports.sarif import report
 from conformance.rule import ERROR, load
 
@@ -112,3 +113,15 @@ def test_a_rule_without_a_norm_has_no_address() -> None:
     rule = replace(load()["duplicate-server"], source=("a vendor's manual",))
     (found,) = log(Run({rule.name: rule}))["tool"]["driver"]["rules"]
     assert "helpUri" not in found
+
+
+def test_too_many_results_are_cut_to_one_of_each_first(hostile: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = {finding.fingerprint for finding in hostile.findings}
+    hostile.findings = hostile.findings[:1] * 50 + hostile.findings
+    monkeypatch.setattr(sarif, "RESULTS", len(kinds) + 1)
+    only = log(hostile)
+    assert len(only["results"]) == len(kinds) + 1
+    assert {result["partialFingerprints"]["hoplint/v1"] for result in only["results"]} == kinds
+    last = only["invocations"][0]["toolExecutionNotifications"][-1]
+    assert last["level"] == "warning"
+    assert "left out" in last["message"]["text"]
