@@ -21,7 +21,8 @@ def report(run: Run, look: Look) -> str:
         failed = [text for path, text in failures if path == summary.path]
         if failed:
             _error(suite, failed)
-        _cases(suite, run, summary)
+        if summary.kind != "unknown":
+            _cases(suite, run, summary)
         _count(suite)
     rest = [text for path, text in failures if path is None]
     if rest:

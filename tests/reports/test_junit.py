@@ -3,8 +3,10 @@ from xml.etree import ElementTree
 
 import xmlschema
 
+from conformance import lint, recording
 from conformance.finding import Look, Run
 from conformance.reports.junit import report
+from conformance.rule import load
 
 SCHEMA = xmlschema.XMLSchema(Path(__file__).parent / "schemas/junit-10.xsd")
 
@@ -50,3 +52,10 @@ def test_long_lists_are_cut(hostile: Run) -> None:
     text = next(suites(hostile).iter("failure")).text
     assert len(text.strip().splitlines()) == 51
     assert text.strip().endswith("more")
+
+
+def test_a_file_that_is_no_recording_has_only_its_error() -> None:
+    run = lint.check([recording.Recording("a.png", b"\x89PNG\r\n")], load())
+    (suite,) = suites(run)
+    (case,) = suite
+    assert [child.tag for child in case] == ["error"]
