@@ -369,7 +369,7 @@ class Linter:
             except Exception as error:  # noqa: BLE001 - a broken rule must not hide what the others find
                 self.failures.append(
                     f"{self._path}#{exchange.number}: internal error in rule {rule and rule.name}: "
-                    f"{type(error).__name__}: {error}"
+                    f"{_said(error)}"
                 )
 
     def _add(self, rule: Rule, exchange: Exchange, place: Place, why: str, subject: object) -> None:
@@ -506,8 +506,7 @@ class Linter:
                 self._found.append(self._finding(rule, owner, found, why, "octets"))
         except Exception as error:  # noqa: BLE001 - as in _run
             self.failures.append(
-                f"{self._path}: stream {stream.number}: internal error in rule {rule.name}: "
-                f"{type(error).__name__}: {error}"
+                f"{self._path}: stream {stream.number}: internal error in rule {rule.name}: {_said(error)}"
             )
 
     def _exercise(self, exchange: Exchange) -> None:
@@ -564,6 +563,11 @@ class Linter:
                 self.findings.append(_unused(self._path, item, name))
 
 
+def _said(error: Exception) -> str:
+    # A rule's mistake often quotes the value it tripped over.
+    return f"{type(error).__name__}: {locate.shown_text(str(error))}"
+
+
 def _host(request: Request) -> str:
     host = request.authority or request.fields.one("host") or b""
     return host.decode("latin-1").rpartition("@")[2].split(":")[0].lower()
@@ -577,7 +581,7 @@ def _ignores(note: str) -> Iterator[tuple[str, str]]:
     for found in _IGNORE.finditer(note):
         for name in found[1].split(","):
             if name.strip():
-                yield name.strip(), found[2].strip()
+                yield name.strip(), locate.shown_text(found[2].strip())
 
 
 def _unused(path: str, item: Exchange | Stream, name: str) -> Finding:

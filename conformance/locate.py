@@ -156,7 +156,22 @@ def shown_path(request: Request) -> str:
 
 def shown_note(note: str) -> str:
     """Somebody's comment as a report may print it: in a flow or a HAR file it can hold anything."""
-    return _cut(f"# {escape(secret.mask_text(note.encode('utf-8', 'surrogateescape')))}")
+    return _cut(f"# {escape(_masked(note))}")
+
+
+def shown_text(text: str) -> str:
+    """Words that may quote a recording (a comment, an exception's) as a report may print them."""
+    # People give their reasons in their language: only what cannot be seen is escaped.
+    return _cut(
+        "".join(
+            char if char.isprintable() else escape(char.encode("utf-8", "surrogatepass"))
+            for char in _masked(text).decode("utf-8", "backslashreplace")
+        )
+    )
+
+
+def _masked(text: str) -> bytes:
+    return secret.mask_text(text.encode("utf-8", "surrogateescape"))
 
 
 def said(refusal: Refusal) -> str:

@@ -267,3 +267,16 @@ def test_a_listing_names_connections_and_conversations() -> None:
     )
     entries = outcome.recordings[0].entries
     assert [(e.connection, e.conversation) for e in entries] == [("c1", 1), ("c2", 2)]
+
+
+def test_reasons_and_mistakes_are_printed_masked() -> None:
+    def check(message: Message) -> Hits:
+        raise ValueError("Authorization: Bearer cAnArY0123456789 \x1b")
+        yield
+
+    text = "# hoplint: ignore[duplicate-server] key sk-cAnArY0123456789 \x1b[2J\n" + DOUBLED
+    (suppressed,) = run(text, "duplicate-server").suppressed
+    assert suppressed.reason == "key *** \\x1b[2J"
+    outcome = lint.check([recording.Recording("-", text.encode())], made(check, scope="Message"))
+    assert outcome.failures
+    assert not any("cAnArY" in failure or "\x1b" in failure for failure in outcome.failures)

@@ -144,3 +144,9 @@ def test_a_head_without_end_is_cut() -> None:
 
 def test_a_note_is_shown_masked_and_escaped() -> None:
     assert locate.shown_note("key sk-123456789012 \x1b[2J\nx") == "# key *** \\x1b[2J\\nx"
+
+
+def test_words_of_people_stay_as_they_are_but_masked() -> None:
+    assert locate.shown_text("bekannt für sk-123456789012 \U0001f98a\x1b\u202e") == (
+        "bekannt für *** \U0001f98a\\x1b\\xe2\\x80\\xae"
+    )
