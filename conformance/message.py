@@ -230,9 +230,10 @@ class Wire:
     """The physical lines of the head: start line, field lines, and the empty line that ends it, if it came."""
     chunks: tuple[Chunk, ...] = ()
     trailer_lines: tuple[Line, ...] = ()
-    state: Literal["complete", "cut", "until-close", "unframed"] = "complete"
-    """``cut``: the octets end before the message; ``until-close``: only the close ends it (RFC 9112 §6.3);
-    ``unframed``: nobody can say where it ends, and nothing behind its head was read."""
+    state: Literal["complete", "cut", "left", "until-close", "unframed"] = "complete"
+    """``cut``: the octets end before the message; ``left``: so they do, but between two chunks of an event
+    stream, which a client may have closed that had read enough; ``until-close``: only the close ends it
+    (RFC 9112 §6.3); ``unframed``: nobody can say where it ends, and nothing behind its head was read."""
 
 
 @dataclass(frozen=True, slots=True)

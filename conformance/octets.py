@@ -32,7 +32,7 @@ from conformance.message import (
     Wire,
 )
 
-type State = Literal["complete", "cut", "until-close", "unframed"]
+type State = Literal["complete", "cut", "left", "until-close", "unframed"]
 
 MAX_DIGITS = 20
 """Longer lengths are not lengths: no body comes near, and Python refuses to read very long numbers."""
@@ -225,7 +225,26 @@ def _response(data: bytes, at: int, method: bytes) -> Response | None:
     body = _body(data, head.end, length)
     if bodiless and body.state != "complete":
         body = _body(data, head.end, 0)
+    if body.state == "cut" and _may_be_left(head, body):
+        body = replace(body, state="left")
     return Response(code=code, reason=reason, version=version, **_shared(at, head, body))
+
+
+def _may_be_left(head: _Head, body: _Body) -> bool:
+    """Whether a chunked event stream ends between two chunks: octets do not say which side closed.
+
+    Agents close streams that are not at their end all day long (they have read enough, or lost patience), and
+    the recorder may have been ended; a server that dies looks the same.
+    """
+    kind = head.fields.one("content-type") or b""
+    if kind.partition(b";")[0].strip(OWS).lower() != b"text/event-stream":
+        return False
+    if not body.chunks:
+        return head.end == body.end
+    last = body.chunks[-1]
+    # Behind the last chunk nothing is left to wait for but the end of the message.
+    between = last.header.span.stop + last.received + len(last.terminator) == body.end
+    return bool(last.size) and between and last.terminator in (b"\r\n", b"\n")
 
 
 def _shared(start: int, head: _Head, body: _Body) -> dict[str, Any]:
@@ -233,7 +252,7 @@ def _shared(start: int, head: _Head, body: _Body) -> dict[str, Any]:
         "fields": head.fields,
         "body": body.content,
         "trailers": Fields() if body.trailers is None else body.trailers,
-        "partial": body.state in ("cut", "unframed"),
+        "partial": body.state in ("cut", "left", "unframed"),
         "wire": Wire(Span(start, body.end), head.lines, body.chunks, body.trailer_lines, body.state),
     }
 

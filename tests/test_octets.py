@@ -288,6 +288,30 @@ def test_how_a_response_ends(method: bytes, server: bytes, contents: list[bytes]
     assert len(server) - found.server.rest == left
 
 
+@pytest.mark.parametrize(
+    ("kind", "body", "state"),
+    [
+        (b"Text/Event-Stream; charset=utf-8", b"9\r\ndata: 1\n\n\r\n", "left"),
+        (b"text/event-stream", b"9\ndata: 1\n\n\n", "left"),
+        (b"text/event-stream", b"", "left"),
+        (b"text/event-stream", b"9\r\ndata: 1\n\n\r\n9", "cut"),
+        (b"text/event-stream", b"9\r\ndata: 1\n\n\r", "cut"),
+        (b"text/event-stream", b"9\r\ndata: 1\n\n", "cut"),
+        (b"text/event-stream", b"9\r\ndata: 1", "cut"),
+        (b"text/event-stream", b"9\r\ndata: 1\n\n\r\n0\r\n", "cut"),
+        (b"text/event-stream", b"9\r\ndata: 1\n\n\r\n0\r\n\r\n", "complete"),
+        (b"application/json", b"2\r\n{}\r\n", "cut"),
+    ],
+)
+def test_who_closed_between_two_chunks_of_an_event_stream_is_not_said(
+    kind: bytes, body: bytes, state: str
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nTransfer-Encoding: chunked\r\n\r\n" % kind
+    (response,) = stream(GET, head + body).server.messages
+    assert response.wire.state == state
+    assert response.partial is (state != "complete")
+
+
 def test_what_follows_a_head_response_belongs_to_the_next_request() -> None:
     answers = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab"
     found = stream(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n" + GET, answers)

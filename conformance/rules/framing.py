@@ -841,9 +841,10 @@ def body_shorter_than_content_length(response: Response) -> Hits:
 def chunked_body_truncated(response: Response) -> Hits:
     r"""A chunked body ended without its last chunk.
 
-    The stream died upstream or in a hop, or the client went away. Without the last chunk nobody can tell a
+    The body died upstream or in a hop, or the client went away. Without the last chunk nobody can tell a
     complete answer from a cut one, so clients raise: ``peer closed connection without sending complete
-    message body (incomplete chunked read)``.
+    message body (incomplete chunked read)``. Raw octets that end between two chunks of an event stream are
+    passed over: clients close streams that they have read enough of, and octets do not say who closed.
 
     > A message body that uses the chunked transfer coding is incomplete if the zero-sized chunk that
     > terminates the encoding has not been received.

@@ -152,6 +152,18 @@ def test_chunks(body: str, rules: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "rules"),
+    [
+        (r"9\r\ndata: 1\n\n\r\n", set()),  # the client has read enough, or the server died: who knows
+        (r"9\r\ndata: 1\n\n\r\n9\r\nda", {"chunked-body-truncated"}),
+    ],
+)
+def test_an_event_stream_that_ends_between_two_chunks(body: str, rules: set[str]) -> None:
+    events = CHUNKED.replace("Transfer", r"Content-Type: text/event-stream\r\nTransfer")
+    assert names(HEAD + events + f"<< {body}\n") == rules
+
+
+@pytest.mark.parametrize(
     ("text", "rules"),
     [
         (HEAD + r"<< HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}\r\n\r\n", set()),  # CRLF can be discarded
