@@ -76,6 +76,24 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("paths", nargs="+", metavar="PATH[#N]", help="a recording, or its exchange number N")
     show.add_argument("--secrets", action="store_true", help="do not mask credentials")
 
+    redact = command(
+        "redact",
+        "Write a recording that can be shared: other letters stand for credentials. Lengths stay, and what is "
+        "found in it, too.",
+    )
+    redact.add_argument("path", metavar="PATH", help="a recording")
+    where = redact.add_mutually_exclusive_group(required=True)
+    where.add_argument("-o", "--output", metavar="OUT", help="write to a file")
+    where.add_argument("--in-place", action="store_true", help="replace the recording")
+    redact.add_argument("--text", action="store_true", help="prompts and answers, too: all texts in JSON")
+    redact.add_argument("--emails", action="store_true", help="e-mail addresses, too")
+    redact.add_argument(
+        "--key",
+        metavar="env:NAME|file:PATH",
+        help="a secret of your own: with the same one, a credential becomes the same in every recording",
+    )
+    redact.add_argument("-q", "--quiet", action="store_true", help="do not say what was done")
+
     addons = command("addons", "List the mitmproxy addons; with a name print its path, for mitmdump -s.")
     addons.add_argument("name", nargs="?", metavar="NAME")
 

@@ -390,6 +390,27 @@ def _show(options: argparse.Namespace) -> int:
     return FAILED if failures else 0
 
 
+def _redact(options: argparse.Namespace) -> int:
+    from conformance import policy, redact
+
+    try:
+        done = redact.redact(
+            options.path,
+            Path(options.output) if options.output else None,
+            texts=options.text,
+            emails=options.emails,
+            key=policy.reveal(options.key) if options.key else None,
+        )
+    except (redact.CannotRedact, policy.PolicyError) as problem:
+        raise Failure(str(problem)) from None
+    if not options.quiet:
+        for line in redact.told(done).splitlines():
+            _note(f"{options.output or options.path}: {line}")
+    for error in done.errors:
+        _fail(error)
+    return FAILED if done.errors else 0
+
+
 def _numbered(argument: str) -> tuple[str, int | None]:
     """``recording.flow#3`` -> path and number; a ``#`` in the name of an existing file is part of its name."""
     path, mark, number = argument.rpartition("#")
@@ -469,6 +490,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "fix": _fix,
     "rule": _rule,
     "show": _show,
+    "redact": _redact,
     "addons": _addons,
     "proxy": _proxy,
     "demo": _demo,

@@ -288,6 +288,43 @@ def _items(data: bytes, at: int, stop: int) -> Iterator[Any]:
         at = end + 1
 
 
+def decoded(record: bytes) -> dict[str, Any]:
+    """A whole flow (payload and type octet), brought up to a version that is read here; octets stay ``bytes``.
+
+    Raises ValueError, in words that quote nothing from it.
+    """
+    try:
+        flow = _flow(record)
+        found: dict[str, Any] = _decoded(flow.data, 0, len(flow.data) - 1, _DICT)
+    except _FlowError:
+        raise
+    except _BROKEN as error:
+        raise _FlowError(f"this is no flow of mitmproxy's ({type(error).__name__})") from None
+    return found
+
+
+def encoded(value: Any) -> bytes:
+    """A value as a tnetstring: of what ``decoded`` gave, a flow as it stands in a flow file."""
+    match value:
+        case None:
+            return b"0:~"
+        case bool():
+            payload, tag = (b"true" if value else b"false"), b"!"
+        case int():
+            payload, tag = b"%d" % value, b"#"
+        case float():
+            payload, tag = repr(value).encode(), b"^"
+        case bytes():
+            payload, tag = value, b","
+        case str():
+            payload, tag = value.encode(), b";"
+        case dict():
+            payload, tag = b"".join(encoded(part) for pair in value.items() for part in pair), b"}"
+        case _:
+            payload, tag = b"".join(map(encoded, value)), b"]"
+    return b"%d:%s%s" % (len(payload), payload, tag)
+
+
 # --- flows
 def _flow(record: bytes) -> _Table:
     """The flow, brought up to a version that is read here."""

@@ -60,7 +60,7 @@ def read(file: BinaryIO, notes: list[str] | None = None) -> Iterator[Exchange | 
 
 
 # --- JSON, a window at a time
-class _Json:
+class Json:
     """A JSON text of which only a window is in memory."""
 
     def __init__(self, file: io.TextIOWrapper) -> None:
@@ -172,7 +172,7 @@ def _entries(file: BinaryIO, notes: list[str]) -> Iterator[Any]:
     # A byte-order mark is what Fiddler begins with; octets that are not UTF-8 come out as they went in.
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     try:
-        har = _Json(text)
+        har = Json(text)
         found = False
         for name in har.names():
             if name != "log" or har.next() != "{":

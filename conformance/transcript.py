@@ -470,7 +470,7 @@ def rewritten(text: str, changes: Iterable[tuple[Message, Message]]) -> str:
                 instead.update({number: [] for number in numbers[begin + 1 : end + 1]})
                 instead[numbers[begin + 1]] = new[new_begin:new_end]
         if before.content is not None and after.content is not None and before.content != after.content:
-            first, *rest = _content_numbers(lines, arrow, numbers[-1])
+            first, *rest = content_numbers(lines, arrow, numbers[-1])
             content = escape_content(after.content) if after.content else []
             instead[first] = [arrow, *(f"{arrow} {line}".rstrip(" ") for line in content)]
             instead.update({number: [] for number in rest})
@@ -481,8 +481,11 @@ def rewritten(text: str, changes: Iterable[tuple[Message, Message]]) -> str:
     return "\n".join(kept)
 
 
-def _content_numbers(lines: list[str], arrow: str, last: int) -> Iterator[int]:
-    """The numbers of the empty arrow line behind a header section that ends at ``last``, and of the content."""
+def content_numbers(lines: list[str], arrow: str, last: int) -> Iterator[int]:
+    """The numbers of the empty arrow line behind a header section that ends at ``last``, and of the content.
+
+    Comments may stand in between.
+    """
     for number, line in enumerate(lines[last:], last + 1):
         if line.startswith((f"{arrow} ", f"{arrow}\r")) or line == arrow:
             yield number

@@ -283,6 +283,41 @@ def test_show_masks_and_is_read_back(folder: Path, hoplint) -> None:
     assert hoplint("show", "s.http#2")[1].startswith("> GET / HTTP/1.1")
 
 
+def test_redact(folder: Path, hoplint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDACTION", "of my own")
+    (folder / "s.http").write_text(
+        "> GET /?api_key=cAnArY123 HTTP/1.1\n> Host: a\n> X-User: jane@corp.example\n"
+    )
+    code, out, err = hoplint("redact", "s.http", "-o", "r.http")
+    assert (code, out) == (0, "")
+    assert err == "hoplint: r.http: 1 credential in 1 place\n"
+    assert "cAnArY123" not in (folder / "r.http").read_text()
+    assert hoplint("redact", "s.http", "-o", "k.http", "--key", "env:REDACTION", "--emails", "-q") == (
+        0,
+        "",
+        "",
+    )
+    assert "jane" not in (folder / "k.http").read_text()
+    assert hoplint("redact", "s.http", "--in-place", "--key", "env:REDACTION", "--emails", "-q")[0] == 0
+    assert (folder / "s.http").read_text() == (folder / "k.http").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["s.http"], "--output"),
+        (["s.http", "-o", "r.http"], "s.http"),
+        (["good.http", "-o", "good.http"], "--in-place"),
+        (["good.http", "-o", "r.http", "--key", "env:NOT_THERE_AT_ALL"], "NOT_THERE_AT_ALL"),
+    ],
+)
+def test_what_redact_cannot_do(hoplint, words: list[str], says: str) -> None:
+    code, _, err = hoplint("redact", *words)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert says in err
+
+
 @pytest.mark.parametrize(
     ("words", "says"), [(["good.http#7"], "no exchange 7"), (["nowhere.flow"], "nowhere.flow")]
 )

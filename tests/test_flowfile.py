@@ -427,3 +427,17 @@ def test_mitmproxy_is_not_imported(tmp_path: Path):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_decoded_flow_is_written_as_it_was():
+    flows = [tflow.tflow(resp=True, err=True), tflow.ttcpflow(), tflow.twebsocketflow(), tflow.tudpflow()]
+    flows[0].metadata["a"] = {"b": [1, 2.5, True, None, b"\xff", "é"]}
+    data = written(*flows)
+    made = [flowfile.encoded(flowfile.decoded(record)) for _, record in flowfile.records(io.BytesIO(data))]
+    assert b"".join(made) == data
+
+
+@pytest.mark.parametrize("record", [b"7:version;2:21#3:abc,9:x,}", b"}", b"1:a;1:b;}"])
+def test_what_cannot_be_decoded_is_a_value_error(record):
+    with pytest.raises(ValueError, match=r"flow|dictionary|longer"):
+        flowfile.decoded(record)

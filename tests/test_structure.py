@@ -41,6 +41,9 @@ OURS: dict[str, set[str]] = {
     "prepare": {"lint", "rule", "scoping", "settings"},
     "atomic": set(),
     "baseline": {"atomic", "finding"},
+    "scramble": {"credential"},
+    "redactor": {"content", "message", "octets", "scramble", "secret"},
+    "redact": {"atomic", "flowfile", "har", "message", "recording", "redactor", "scramble", "secret", "transcript"},
     "legs": {"content", "known", "llm", "message", "recording"},
     "fix": {"atomic", "finding", "flowfile", "message", "mitm", "recording", "secret", "transcript"},
     "conversation": {"llm"},
@@ -58,7 +61,7 @@ OURS: dict[str, set[str]] = {
     "arguments": {"rule"},
     "cli": {
         "addon", "arguments", "baseline", "demo", "finding", "fix", "lint", "manual", "message", "mitm", "policy",
-        "prepare", "recording", "reports", "rule", "secret", "settings", "transcript",
+        "prepare", "recording", "redact", "reports", "rule", "secret", "settings", "transcript",
     },
     "__main__": {"cli"},
     "__init__": {"finding", "lint", "message", "policy", "recording", "rule"},
