@@ -46,7 +46,14 @@ def parser() -> argparse.ArgumentParser:
     compare = command("compare", "Pair the recordings of both sides of a gateway and lint what it did.")
     compare.add_argument("client", metavar="CLIENT", help="recorded between the clients and the gateway")
     compare.add_argument("server", metavar="SERVER", help="recorded between the gateway and its upstream")
-    compare.add_argument("--all", action="store_true", help="lint each recording by itself, too")
+    how = compare.add_mutually_exclusive_group()
+    how.add_argument("--all", action="store_true", help="lint each recording by itself, too")
+    how.add_argument(
+        "--what-changed",
+        action="store_true",
+        help="take them for an older and a newer recording of one run: what is found only in one of them, which "
+        "headers agents newly send or no longer do; the verdict is on what is new",
+    )
     _lint_options(compare)
     _baseline_options(compare)
 

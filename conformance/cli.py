@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from conformance.arguments import FAILED, parser
 from conformance.finding import Look, Run
 from conformance.message import Stream
-from conformance.rule import OWN_RULES, RULES, Rule, Severity, UnknownName, load, select
+from conformance.rule import OWN_RULES, RULES, Rule, Severity, UnknownName, load
 
 if TYPE_CHECKING:
     from conformance import lint
@@ -120,6 +120,8 @@ def _check(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     from conformance import lint, recording
 
+    if options.what_changed:
+        return _what_changed(options)
     prepared = _prepared(options)
     with _progress(options) as progress:
         run = lint.compare(
@@ -132,6 +134,27 @@ def _compare(options: argparse.Namespace) -> int:
             each=options.all,
         )
     return _reported(options, prepared, run, [])
+
+
+def _what_changed(options: argparse.Namespace) -> int:
+    from conformance import changes, recording
+    from conformance.reports.changes import as_json, text
+
+    prepared = _prepared(options)
+    with _progress(options) as progress:
+        found = changes.compare(
+            recording.read(options.client),
+            recording.read(options.server),
+            prepared.rules,
+            policy=prepared.loaded.settings.policy,
+            settings=prepared.settings,
+            progress=progress,
+        )
+    if options.format == "json":
+        _write(as_json(found))
+    elif options.format in ("full", "concise"):
+        _write(text(found) + "\n")
+    return _reported(options, prepared, found.run, [], show=options.format != "json")
 
 
 def _fix(options: argparse.Namespace) -> int:

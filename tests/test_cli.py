@@ -283,6 +283,21 @@ def test_show_masks_and_is_read_back(folder: Path, hoplint) -> None:
     assert hoplint("show", "s.http#2")[1].startswith("> GET / HTTP/1.1")
 
 
+def test_what_changed(folder: Path, hoplint) -> None:
+    code, out, _ = hoplint("compare", "good.http", "bad.http", "--what-changed")
+    assert code == 1
+    assert out.startswith("1 finding appeared, 0 vanished")
+    assert "error[duplicate-server]" in out
+    code, out, _ = hoplint("compare", "bad.http", "good.http", "--what-changed")
+    assert code == 0
+    assert "gone: bad.http:6" in out
+    code, out, _ = hoplint("compare", "good.http", "bad.http", "--what-changed", "--format", "json")
+    assert code == 1
+    assert json.loads(out)["findings"]["same"] == 0
+    assert hoplint("compare", "good.http", "nowhere.http", "--what-changed")[0] == 2
+    assert hoplint("compare", "good.http", "bad.http", "--what-changed", "--all")[0] == 2
+
+
 def test_redact(folder: Path, hoplint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDACTION", "of my own")
     (folder / "s.http").write_text(

@@ -34,12 +34,13 @@ def report(run: Run, look: Look) -> str:
             "selected": len(run.rules),
             "exercised": len(run.exercised),
         },
-        "findings": [_finding(run, finding) for finding in run.findings],
+        "findings": [finding_object(run, finding) for finding in run.findings],
     }
     return json.dumps(document, indent=2, ensure_ascii=True) + "\n"
 
 
-def _finding(run: Run, finding: Finding) -> dict[str, object]:
+def finding_object(run: Run, finding: Finding) -> dict[str, object]:
+    """One finding, as it stands in the list of them."""
     rule = run.rule(finding.rule)
     return {
         "rule": finding.rule,
