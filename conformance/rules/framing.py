@@ -1317,6 +1317,10 @@ def close_delimited_response(exchange: Exchange) -> Hits:
     response = exchange.response
     if response is None or not response.is_http1 or not response.verbatim or _is_bodiless(exchange):
         return
+    # "A server MUST NOT send a response containing Transfer-Encoding unless the corresponding request indicates
+    # HTTP/1.1 (or later minor revisions)" (RFC 9112 §6.1): what is made while it is sent has no other end.
+    if exchange.request.version == b"HTTP/1.0":
+        return
     if not response.fields.names & {"content-length", "transfer-encoding"}:
         yield response, "neither Content-Length nor Transfer-Encoding: the response ends with the connection"
 

@@ -176,6 +176,7 @@ def test_an_event_stream_that_ends_between_two_chunks(body: str, rules: set[str]
         (HEAD * 2 + r"<< HTTP/1.1 204 -\r\n\r\n{}HTTP/1.1 204 -\r\n\r\n", {"bytes-after-response"}),
         (HEAD * 2 + r"<< HTTP/1.1 204 -\r\n\r\nHTTP/1.1 204 -\r\nSer", {"unparsable-message"}),
         (HEAD + r"<< HTTP/1.1 200 OK\r\n\r\nup to the end", {"close-delimited-response"}),
+        (HEAD.replace("/1.1", "/1.0") + r"<< HTTP/1.1 200 OK\r\n\r\nup to the end", set()),
         (HEAD + r">> {}", {"request-body-without-length"}),
         (HEAD + r">> GET / HT", {"incomplete-request"}),
         (r">> POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n", {"incomplete-request"}),
