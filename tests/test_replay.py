@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from conformance.message import Exchange, Fields, Octets, Refusal, Request, Response, Stream
 from conformance.octets import split
-from conformance.replay import octets_of, replay, replay_connection
+from conformance.replay import _taken, octets_of, replay, replay_connection
 
 HOST = (b"Host", b"a")
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -253,3 +253,28 @@ def test_never_raises_on_fields(method: bytes, name: bytes, value: bytes, code: 
     replay(
         Exchange(request=request((name, value), method=method), response=response((name, value), code=code))
     )
+
+
+@pytest.mark.parametrize("first", [True, False])
+@given(
+    names=st.lists(st.sampled_from([b"Host", b"host", b"Via", b" a", b"a:b", b"Upgrade", b"Connection", b"Expect",
+                                    b"Content-Length", b"Transfer-Encoding", b"X"]), max_size=4),
+    values=st.lists(st.sampled_from([b"", b"1", b"23", b"0", b"007", b"a b", b"a\tb", b"close", b"chunked", b"gzip",
+                                     b"100-continue", b"websocket", b"a\x01", b"\xff", b"1, 1", b"a\r\n b", b"9" * 19]),
+                    min_size=8, max_size=8),
+    status=st.sampled_from([b"100", b"101", b"200", b"204", b"304"]),
+    method=st.sampled_from([b"GET", b"HEAD", b"CONNECT"]),
+)  # fmt: skip
+def test_a_head_like_one_that_was_taken_is_judged_as_if_alone(first, names, values, status, method) -> None:
+    # Twice with the same names and other values: what is remembered of the first must not decide the second.
+    def exchange(chosen: list[bytes]) -> Exchange:
+        fields = Fields(zip(names, chosen, strict=False))
+        asked = request(method=method, fields=fields) if first else request(method=method)
+        return Exchange(request=asked, response=None if first else response(code=status, fields=fields))
+
+    before, after = exchange(values[:4]), exchange(values[4:])
+    _taken.clear()
+    alone = replay(after)
+    _taken.clear()
+    replay(before)
+    assert replay(after) == alone
