@@ -388,7 +388,7 @@ def _rule(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> int:
     from conformance import recording, secret, transcript
 
-    masks = () if options.secrets else (secret.mask_value, secret.mask_text)
+    masks = () if options.secrets else (secret.mask_value, secret.mask_content)
     failures: list[str] = []
     first = True
     for argument in options.paths:

@@ -241,5 +241,5 @@ def _differences(before: Recording, after: Recording) -> Iterator[str]:
 
 def _lines(item: Exchange | Stream) -> Sequence[str]:
     # Digests, not asterisks: that one credential has become another must be seen.
-    text = transcript.write(item, secret.digested, secret.mask_text)
+    text = transcript.write(item, secret.digested, secret.mask_content)
     return [line if len(line) <= SHOWN else f"{line[:SHOWN]}…" for line in text.splitlines()]

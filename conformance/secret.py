@@ -189,6 +189,15 @@ def mask_text(octets: bytes, hide: Hide = _stars) -> bytes:
     return _IN_TEXT.sub(lambda m: hide(m[0]), octets)
 
 
+def mask_content(octets: bytes) -> bytes:
+    """``mask_text`` for what is announced by its length: content, chunks, octets keep theirs.
+
+    >>> mask_content(b'{"api_key":"abc123"}')
+    b'{"api_key":"******"}'
+    """
+    return mask_text(octets, lambda hidden: b"*" * len(hidden))
+
+
 def shown(name: bytes, value: bytes, limit: int = 120) -> str:
     """A value for a sentence: masked, control characters escaped, cut to ``limit`` characters, in quotes."""
     return quoted(mask_value(name, value), limit)

@@ -420,8 +420,8 @@ def write(
     if isinstance(item, Stream):
         if item.flow:
             lines.append(f"@ flow: {item.flow}")
-        for arrow, octets in ((">>", item.client), ("<<", item.server)):
-            lines += [f"{arrow} {escape(line)}" for line in text_of(octets.data).splitlines(keepends=True)]
+        for arrow, octets in _in_turn(item):
+            lines += [f"{arrow} {escape(line)}" for line in text_of(octets).splitlines(keepends=True)]
         return "\n".join(lines) + "\n"
     lines += _facts_of(item, text_of)
     for message in item.messages:
@@ -442,6 +442,19 @@ def write(
         arrow = ">" if frame.sender == "client" else "<"
         lines.append(f"{arrow} {frame.opcode}{code} {content}".rstrip())
     return "\n".join(lines) + "\n"
+
+
+def _in_turn(stream: Stream) -> Iterator[tuple[str, bytes]]:
+    """All octets of both sides; where they are split into messages, each request before its responses."""
+    written = {">>": 0, "<<": 0}
+    for exchange in stream.exchanges:
+        for message in exchange.messages:
+            arrow, octets = (">>", stream.client) if isinstance(message, Request) else ("<<", stream.server)
+            if message.wire is not None:
+                yield arrow, octets.data[written[arrow] : message.wire.span.stop]
+                written[arrow] = message.wire.span.stop
+    yield ">>", stream.client.data[written[">>"] :]
+    yield "<<", stream.server.data[written["<<"] :]
 
 
 def rewritten(text: str, changes: Iterable[tuple[Message, Message]]) -> str:

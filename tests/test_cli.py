@@ -283,6 +283,26 @@ def test_show_masks_and_is_read_back(folder: Path, hoplint) -> None:
     assert hoplint("show", "s.http#2")[1].startswith("> GET / HTTP/1.1")
 
 
+def test_what_show_masks_in_content_keeps_its_length(folder: Path, hoplint) -> None:
+    content = '{"prompt":"use sk-cAnArY1234567890abcdef"}'
+    head = ["POST / HTTP/1.1", "Host: a", "Content-Type: text/plain", f"Content-Length: {len(content)}"]
+    chunked = [*head[:3], "Transfer-Encoding: chunked"]
+    (folder / "s.http").write_text(
+        "\n".join(f"> {line}" for line in [*head, "", content])
+        + "\n\n>> "
+        + "".join(rf"{line}\r\n" for line in [*head, ""])
+        + content
+        + "\n\n>> "
+        + "".join(rf"{line}\r\n" for line in [*chunked, "", f"{len(content):x}", content, "0", ""])
+    )
+    assert hoplint("check", "s.http")[0] == 0
+    _, out, _ = hoplint("show", "s.http")
+    assert out.count('"use ') == 3
+    assert "cAnArY" not in out
+    (folder / "s.http").write_text(out)
+    assert hoplint("check", "s.http")[0] == 0
+
+
 def test_what_changed(folder: Path, hoplint) -> None:
     code, out, _ = hoplint("compare", "good.http", "bad.http", "--what-changed")
     assert code == 1

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.message import Evidence, Exchange, Fields, Frame, Octets, Request, Response, Stream
+from conformance.octets import split
 from conformance.transcript import (
     TranscriptError,
     escape,
@@ -104,6 +105,26 @@ def test_octets_are_taken_as_they_are() -> None:
     assert stream.server.data == b"HTTP/1.1 200"
     assert stream.client.numbers == ((0, 1), (15, 2))
     assert stream.server.numbers == ((0, 3),)
+
+
+def test_octets_are_written_in_turn() -> None:
+    data = {
+        ">>": r">> GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n",
+        "<<": r"<< HTTP/1.1 100 -\r\n\r\nHTTP/1.1 200 -\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 204 -\r\n\r\nmore",
+    }
+    (stream,) = parse("\n".join(data.values()))
+    text = write(split(stream))
+    lines = [line for line in text.splitlines() if "HTTP" in line or "more" in line]
+    assert lines == [
+        r">> GET /1 HTTP/1.1\r\n",
+        r"<< HTTP/1.1 100 -\r\n",
+        r"<< HTTP/1.1 200 -\r\n",
+        r">> GET /2 HTTP/1.1\r\n",
+        r"<< HTTP/1.1 204 -\r\n",
+        r"<< more",
+    ]
+    (again,) = parse(text)
+    assert (again.client.data, again.server.data) == (stream.client.data, stream.server.data)
 
 
 def test_facts() -> None:
