@@ -37,14 +37,18 @@ OURS: dict[str, set[str]] = {
     "lint": {
         "finding", "history", "legs", "locate", "message", "policy", "recording", "replay", "rule", "scoping", "settings",
     },
+    "live": {"finding", "lint", "message", "policy", "recording", "rule", "scoping"},
+    "glance": {"history", "llm", "locate", "message", "policy", "rule", "secret", "transcript"},
     "scoping": {"finding"},
     "prepare": {"lint", "rule", "scoping", "settings"},
     "atomic": set(),
     "baseline": {"atomic", "finding"},
     "scramble": {"credential"},
+    "pytest_plugin": {"addon", "finding", "lint", "policy", "prepare", "recording", "reports", "rule", "settings"},
     "changes": {"finding", "lint", "message", "policy", "recording", "rule", "secret", "transcript"},
     "redactor": {"content", "message", "octets", "scramble", "secret"},
     "redact": {"atomic", "flowfile", "har", "message", "recording", "redactor", "scramble", "secret", "transcript"},
+    "recorder": {"policy", "redact"},
     "legs": {"content", "known", "llm", "message", "recording"},
     "fix": {"atomic", "finding", "flowfile", "message", "mitm", "recording", "secret", "transcript"},
     "conversation": {"llm"},
@@ -70,6 +74,7 @@ OURS: dict[str, set[str]] = {
 
 # third-party package -> the only files that import it
 THEIRS = {
+    "pytest": {"conformance/pytest_plugin.py"},
     "mitmproxy": {"conformance/mitm.py", "addons/*"},
     "h11": {"conformance/replay.py"},
     "pydantic": {"conformance/policy.py", "conformance/settings.py", "conformance/mitm.py"},
