@@ -584,6 +584,39 @@ class Api(Table):
     )
 
 
+class RecordFlows(Table):
+    """Addon record-flows: recordings that can be kept and shared."""
+
+    folder: str = Field(
+        default="hoplint-recordings",
+        description="Folder that the recordings go into. It is made if it is not there, for its owner only.",
+    )
+    size: int = Field(
+        default=100_000_000, ge=1, description="Octets from which on a file is followed by the next."
+    )
+    age: int = Field(
+        default=3600, ge=1, description="Seconds after which a file is followed by the next, if there is traffic."
+    )
+    per_conversation: bool = Field(
+        default=False,
+        description="Each conversation that a request names in one of the usual headers gets one file of its own.",
+    )
+    redact: bool = Field(
+        default=True,
+        description="Other letters stand for credentials, as `hoplint redact` does it. Without, anyone who has the "
+        "file has them.",
+    )
+    texts: bool = Field(
+        default=False, description="Prompts and answers are made unreadable, too: all texts in JSON."
+    )
+    emails: bool = Field(default=False, description="E-mail addresses are made unreadable, too.")
+    key: Secret | None = Field(
+        default=None,
+        description="Where a key is kept (env:NAME, file:PATH) with which a credential becomes the same in every "
+        "recording. None: the same only in what one process records.",
+    )
+
+
 class Suite(Table):
     """Addon suite: which addons run, and beside what."""
 
@@ -628,6 +661,9 @@ class Policy(Table):
     tame_retries: TameRetries = Field(default=TameRetries(), description="Whether and when to retry.")
     betas: Betas = Field(default=Betas(), description="Beta tokens.")
     api: Api = Field(default=Api(), description="What the upstream's API asks for.")
+    record_flows: RecordFlows = Field(
+        default=RecordFlows(), description="Where recordings go, and what is in them."
+    )
     suite: Suite = Field(default=Suite(), description="The addons as a whole.")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import io
 import json
 import re
@@ -74,6 +75,37 @@ def redact(
     return done
 
 
+class Flows:
+    """Redacts flows one by one as they are recorded.
+
+    A credential is looked for everywhere from the flow on that has it in a header: what came before is written.
+    """
+
+    def __init__(self, *, texts: bool = False, emails: bool = False, key: bytes | None = None) -> None:
+        self._known: dict[bytes, None] = {}
+        self._redactor = Redactor((), key or _key_of_process(), texts=texts, emails=emails)
+
+    def __call__(self, octets: bytes) -> bytes:
+        """A flow as it stands in a flow file, without its secrets. Raises ValueError, which quotes nothing."""
+        source = recording.read("-", stdin=octets)
+        if fresh := [found for found in _credentials(source) if found not in self._known]:
+            self._known |= dict.fromkeys(fresh)
+            for oldest in list(self._known)[:-KNOWN]:
+                del self._known[oldest]
+            self._redactor.know(sorted(self._known, key=len, reverse=True))
+        try:
+            ((_, record),) = flowfile.records(io.BytesIO(octets))
+            return flowfile.encoded(_flow(self._redactor, flowfile.decoded(record)))
+        except _NOT_UNDERSTOOD as error:
+            raise ValueError(f"this flow cannot be redacted ({type(error).__name__})") from None
+
+
+@functools.cache
+def _key_of_process() -> bytes:
+    """One for all that a process records, so that a credential is the same in all its files."""
+    return secrets.token_bytes(16)
+
+
 def told(done: Redacted) -> str:
     """What was done, one line for each thing."""
     lines = [
@@ -133,6 +165,9 @@ _KEYS = frozenset(
 
 # --- flow files
 
+_NOT_UNDERSTOOD = (ValueError, KeyError, TypeError, AttributeError)
+"""What rewriting a flow raises that is not what it says it is."""
+
 
 def _flow_file(redactor: Redactor, file: BinaryIO) -> Iterator[bytes]:
     try:
@@ -140,7 +175,7 @@ def _flow_file(redactor: Redactor, file: BinaryIO) -> Iterator[bytes]:
             try:
                 flow = flowfile.decoded(record)
                 made = _flow(redactor, flow)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except _NOT_UNDERSTOOD as error:
                 # What is not understood is not redacted. The exception's text may quote it.
                 redactor.done.errors.append(f"byte {offset}: this flow is left out ({type(error).__name__})")
                 continue

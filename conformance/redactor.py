@@ -36,8 +36,12 @@ class Redactor:
         self._key = key
         self._texts = texts
         self._emails = emails
-        self._known = re.compile(b"|".join(map(re.escape, known)) or rb"(?!)")
         self._seen: set[int] = set()
+        self.know(known)
+
+    def know(self, credentials: Iterable[bytes]) -> None:
+        """From now on these are looked for everywhere, and no others."""
+        self._known = re.compile(b"|".join(map(re.escape, credentials)) or rb"(?!)")
 
     def hide(self, credential: bytes) -> bytes:
         """What stands in a credential's place."""

@@ -1,5 +1,6 @@
 import base64
 import gzip
+import io
 import json
 import stat
 import subprocess
@@ -81,7 +82,9 @@ def http_flow() -> http.HTTPFlow:
         ),
         resp=tutils.tresp(
             headers=http.Headers([(b"Content-Encoding", b"gzip")]),
-            content=gzip.compress(json.dumps({"error": f"wrong key {KEY}", "text": f"Jane {PROSE}"}).encode()),
+            content=gzip.compress(
+                json.dumps({"error": f"wrong key {KEY}", "text": f"Jane {PROSE}"}).encode()
+            ),
         ),
         err=True,
     )
@@ -355,3 +358,33 @@ def test_told() -> None:
     first, *_ = redact.told(done).splitlines()
     assert first == f"{done.counts['credentials']} credentials in {done.counts['places']} places"
     assert not any(canary in redact.told(done) for canary in CANARIES)
+
+
+def test_flows_are_redacted_as_they_come_with_what_is_known_by_then(monkeypatch) -> None:
+    monkeypatch.setattr(redact, "KNOWN", 2)
+    redacts = redact.Flows()
+
+    def sent(credential: str, target: str = "/") -> bytes:
+        headers = http.Headers(authorization=f"Bearer {credential}") if credential else http.Headers()
+        request = tutils.treq(headers=headers, path=target.encode())
+        file = io.BytesIO()
+        FlowWriter(file).add(tflow.tflow(req=request))
+        return redacts(file.getvalue())
+
+    first, second, third = "first-pass-phrase-of-all", "second-pass-phrase-of-all", "third-pass-phrase-of-all"
+    assert first.encode() in sent("", f"/{first}")  # nobody can know
+    assert first.encode() not in sent(first)
+    assert first.encode() not in sent("", f"/{first}")
+    assert second.encode() not in sent(second, f"/{first}/{second}")
+    assert third.encode() not in sent(third)
+    assert first.encode() in sent("", f"/{first}")  # the oldest is forgotten
+    assert third.encode() not in sent("", f"/{second}/{third}")
+
+
+def test_two_recorders_of_a_process_agree() -> None:
+    file = io.BytesIO()
+    FlowWriter(file).add(
+        tflow.tflow(req=tutils.treq(headers=http.Headers(authorization="Bearer sk-0123456789abcdef")))
+    )
+    assert redact.Flows()(file.getvalue()) == redact.Flows()(file.getvalue())
+    assert redact.Flows(key=b"1")(file.getvalue()) != redact.Flows(key=b"2")(file.getvalue())
