@@ -48,7 +48,8 @@ from conformance.message import (
 
 FACTS = {
     "error": "what the recorder said went wrong",
-    "recorder": "mitmproxy, if the exchange came from there (then an absent error means that all went well)",
+    "recorder": "mitmproxy, if the exchange came from there (then an absent error means that all went well);"
+    " har: its content is decoded, its framing gone",
     "client-connection": "the client's connection, by any name: exchanges that share it were sent on it in turn",
     "server-connection": "the connection to the server",
     "upstream": "host:port the request was really sent to",
@@ -259,7 +260,7 @@ def _frame(number: int, side: Side, opcode: Any, text: str | None) -> Frame:
     )
 
 
-def _message(head: _Head, partial: bool, authority: str) -> Request | Response:
+def _message(head: _Head, partial: bool, authority: str, *, verbatim: bool) -> Request | Response:
     content = None if head.content is None else unescape_content("\n".join(head.content))
     start = unescape(head.start)
     shared: dict[str, Any] = {
@@ -267,6 +268,7 @@ def _message(head: _Head, partial: bool, authority: str) -> Request | Response:
         "trailers": Fields(head.trailers),
         "body": content,
         "partial": partial,
+        "verbatim": verbatim,
         "numbers": tuple(head.numbers),
     }
     if head.side == "client":
@@ -284,7 +286,10 @@ def _exchange(draft: _Draft, number: int) -> Exchange:
     partial = facts.get("partial", "")
     messages = [
         _message(
-            head, partial == ("request" if head.side == "client" else "response"), facts.get("authority", "")
+            head,
+            partial == ("request" if head.side == "client" else "response"),
+            facts.get("authority", ""),
+            verbatim=facts.get("recorder") != "har",
         )
         for head in draft.heads
     ]

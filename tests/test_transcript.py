@@ -107,6 +107,12 @@ def test_octets_are_taken_as_they_are() -> None:
     assert stream.server.numbers == ((0, 3),)
 
 
+def test_what_a_har_holds_is_not_verbatim_in_a_transcript_either() -> None:
+    text = "@ recorder: har\n> GET / HTTP/1.1\n< HTTP/1.1 200 OK\n< Content-Encoding: gzip\n<\n< {}\n"
+    assert not any(message.verbatim for message in one(text).messages)
+    assert all(message.verbatim for message in one(text.replace("har", "mitmproxy")).messages)
+
+
 def test_octets_are_written_in_turn() -> None:
     data = {
         ">>": r">> GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n",
