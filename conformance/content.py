@@ -82,6 +82,10 @@ def media_type(message: Message) -> bytes | None:
     >>> media_type(Message(fields=Fields([(b"Content-Type", b"Text/HTML; charset=utf-8")])))
     b'text/html'
     """
+    return once(message, "_media_type", _media_type)
+
+
+def _media_type(message: Message) -> bytes | None:
     value = message.fields.one("content-type")
     if value is None:
         return None
@@ -103,6 +107,10 @@ def is_json(media: bytes) -> bool:
 
 def is_whole(message: Message) -> bool:
     """Whether the content that is held is all of it, as far as the recording tells."""
+    return once(message, "_is_whole", _is_whole)
+
+
+def _is_whole(message: Message) -> bool:
     if message.body is None or message.partial:
         return False
     if isinstance(message, Response) and message.status == 206:
@@ -295,7 +303,29 @@ def read_json(octets: bytes) -> Json | None:
     """Octets read as JSON; None where they nest too deep, or hold too long a number, for us."""
     made = Json()
     text = _text(octets, made)
+    try:
+        made.value = _ORDINARY.decode(text)
+    except (ValueError, RecursionError):
+        return _read_odd(text, made)
+    return made
 
+
+def _ordinary(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError
+    return found
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError
+
+
+_ORDINARY = json.JSONDecoder(object_pairs_hook=_ordinary, parse_constant=_no_constant)
+"""Refuses whatever there is something to say about; that is then read once more, for the particulars."""
+
+
+def _read_odd(text: str, made: Json) -> Json | None:
     def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs) and len(made.repeated) < NAMED:
@@ -376,4 +406,6 @@ def kind(octets: bytes) -> str | None:
     ('html', 'event-stream', None)
     """
     head = octets[:1024]
+    if head[:1] in (b"{", b"["):
+        return None  # which no kind begins with, and almost everything is JSON
     return next((name for name, pattern in _KINDS if pattern.match(head)), None)

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from conformance.content import document, is_whole
@@ -71,12 +72,18 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 """The first that matches is meant. Sources: the vendors' API references; sglang's http_server.py."""
 
 
+@lru_cache(maxsize=1024)
+def _endpoint_at(path: bytes) -> Endpoint | None:
+    return next((known for known in ENDPOINTS if known.path.search(path)), None)
+
+
 def endpoint(request: Request) -> Endpoint | None:
     """The operation a request is for, whatever its method; None: not an LLM API's, as far as is known."""
     kept = request.__dict__
     if "_endpoint" not in kept:
         path = request.path
-        kept["_endpoint"] = next((known for known in ENDPOINTS if known.path.search(path)), None)
+        # A recording asks for a few paths, over and over; long ones are not remembered.
+        kept["_endpoint"] = _endpoint_at(path) if len(path) <= 255 else _endpoint_at.__wrapped__(path)
     found: Endpoint | None = kept["_endpoint"]
     return found
 

@@ -287,7 +287,7 @@ class Message:
         """Octets of content, without copying it; None: not recorded."""
         return None if self.body is None else len(self.body)
 
-    @property
+    @cached_property
     def is_http1(self) -> bool:
         """Whether the framing rules of RFC 9112 apply."""
         return self.version.upper().startswith((b"HTTP/1", b"HTTP/0"))

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from conformance.grammar import HOST
@@ -276,7 +277,7 @@ def loopback_host_sent_to_provider(exchange: Exchange) -> Hits:
         > Host: localhost:4000
     """
     upstream = _host_and_port((exchange.upstream or "").encode())[0]
-    if not any(fnmatchcase(upstream, provider) for provider in PROVIDERS):
+    if not _is_provider(upstream):
         return
     request = exchange.request
     said = request.authority or request.fields.one("host") or b""
@@ -284,6 +285,16 @@ def loopback_host_sent_to_provider(exchange: Exchange) -> Hits:
     if name and _is_internal(name):
         where = request if request.authority else request.fields.lines("host")[0]
         yield where, f"Host {shown(b'host', said)} was sent to {quoted(upstream.encode('latin-1'))}"
+
+
+def _is_provider(host: str) -> bool:
+    # No name in the DNS is longer than 253 characters; what is longer is not remembered either.
+    return len(host) <= 253 and _matches_provider(host)
+
+
+@lru_cache(maxsize=1024)  # a recording asks a few hosts, over and over
+def _matches_provider(host: str) -> bool:
+    return any(fnmatchcase(host, provider) for provider in PROVIDERS)
 
 
 def _is_internal(name: str) -> bool:
