@@ -91,9 +91,11 @@ def apply(run: Run, known: Known, name: str) -> None:
         else:
             new.append(finding)
     run.findings = new
-    gone: Counter[str] = Counter()
-    for (rule, _), count in left.items():
-        gone[rule] += count if rule in run.rules else 0
-    for rule, count in sorted((+gone).items()):
-        findings = "finding" if count == 1 else "findings"
-        run.notes.append(f"{name}: {count} known {findings} of {rule} not seen; --write-baseline prunes")
+    gone = +Counter({key: count for key, count in left.items() if key[0] in run.rules})
+    if gone:
+        names = sorted({rule for rule, _ in gone})
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        findings = "finding was" if gone.total() == 1 else "findings were"
+        run.notes.append(
+            f"{name}: {gone.total()} known {findings} not seen ({shown}); if gone for good, --write-baseline prunes"
+        )

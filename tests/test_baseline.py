@@ -66,7 +66,9 @@ def test_what_is_gone_is_told_and_pruned() -> None:
     before = known(run(recorded(3)))
     now = run(recorded(1))
     baseline.apply(now, before, "known.json")
-    assert now.notes == ["known.json: 2 known findings of duplicate-server not seen; --write-baseline prunes"]
+    assert now.notes == [
+        "known.json: 2 known findings were not seen (duplicate-server); if gone for good, --write-baseline prunes"
+    ]
     assert sum(baseline.known_after(run(recorded(1)), before, RULES).values()) == 1
 
 

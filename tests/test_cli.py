@@ -218,7 +218,7 @@ def test_a_baseline_is_written_matched_and_pruned(folder: Path, hoplint) -> None
         (folder / name).write_text(CLEAN)
     code, out, _ = hoplint("check", "--baseline", "known.json")
     assert code == 0
-    assert "note: known.json: 1 known finding of duplicate-server not seen" in out
+    assert "note: known.json: 1 known finding was not seen (duplicate-server)" in out
     assert "not seen" in hoplint("check", "--baseline", "known.json", "--format", "json")[2]
     assert hoplint("check", "--baseline", "known.json", "--write-baseline")[0] == 0
     assert json.loads((folder / "known.json").read_text())["findings"] == []

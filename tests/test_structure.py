@@ -161,6 +161,7 @@ def test_every_test_has_its_module() -> None:
         "test_examples",
         "test_registry",
         "test_promises",
+        "test_recipes",
     }
     for path in (ROOT / "tests").rglob("test_*.py"):
         inside = path.relative_to(ROOT / "tests")
