@@ -40,6 +40,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="files, folders, globs, or - for stdin (default: .)",
     )
+    check.add_argument(
+        "--jobs",
+        type=_jobs,
+        default=1,
+        metavar="N",
+        help="lint so many recordings at once; auto: one for each processor (default: 1)",
+    )
     _lint_options(check)
     _baseline_options(check)
 
@@ -121,6 +128,15 @@ def parser() -> argparse.ArgumentParser:
     config.add_argument("--schema", action="store_true", help="print the JSON Schema of hoplint.toml")
     _settings_options(config)
     return root
+
+
+def _jobs(word: str) -> int:
+    """A number of processes; 0: as many as there are processors."""
+    if word == "auto":
+        return 0
+    if not word.isdecimal() or not int(word):
+        raise argparse.ArgumentTypeError(f"a number from 1 on, or auto; not {word!r}")
+    return int(word)
 
 
 def _lint_options(parser: argparse.ArgumentParser) -> None:

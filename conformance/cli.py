@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,6 +40,8 @@ class Failure(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     words = parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what may follow
+        _complete(words)
     options, unknown = words.parse_known_args(arguments)
     if unknown and options.command != "proxy":  # what proxy does not know is mitmdump's
         words.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -58,6 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Failure, UnknownName) as problem:
         return _fail(str(problem))
     return code
+
+
+def _complete(words: argparse.ArgumentParser) -> None:
+    with suppress(ImportError):
+        import argcomplete
+
+        argcomplete.autocomplete(words)  # ends the process
 
 
 def _fail(problem: str) -> int:
@@ -94,25 +103,26 @@ def _names(values: Iterable[str]) -> list[str]:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from conformance import lint, recording
+    from conformance import jobs, recording
 
     prepared = _prepared(options)
     failures: list[str] = []
-    recordings: list[recording.Recording] = []
+    paths: list[str] = []
     exclude = prepared.loaded.settings.lint.exclude
     for path in options.paths:
         try:
             found = recording.find([path])
-            recordings += [recording.read(one) for one in found if not _excluded(one, exclude)]
+            paths += [one for one in found if not _excluded(one, exclude)]
         except recording.RecordingError as problem:
             failures.append(str(problem))
     with _progress(options) as progress:
-        run = lint.check(
-            recordings,
+        run = jobs.check(
+            paths,
             prepared.rules,
             policy=prepared.loaded.settings.policy,
             settings=prepared.settings,
             progress=progress,
+            jobs=options.jobs or jobs.available(),
         )
     return _reported(options, prepared, run, failures)
 

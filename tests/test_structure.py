@@ -40,6 +40,7 @@ OURS: dict[str, set[str]] = {
     "live": {"finding", "lint", "message", "policy", "recording", "rule", "scoping"},
     "glance": {"history", "llm", "locate", "message", "policy", "rule", "secret", "transcript"},
     "scoping": {"finding"},
+    "jobs": {"finding", "lint", "policy", "recording", "rule", "scoping"},
     "prepare": {"lint", "rule", "scoping", "settings"},
     "atomic": set(),
     "baseline": {"atomic", "finding"},
@@ -65,7 +66,7 @@ OURS: dict[str, set[str]] = {
     "reports/": {"changes", "finding", "manual", "rule", "reports"},
     "arguments": {"rule"},
     "cli": {
-        "addon", "arguments", "baseline", "changes", "demo", "finding", "fix", "lint", "manual", "message", "mitm", "policy",
+        "addon", "arguments", "baseline", "changes", "demo", "finding", "fix", "jobs", "lint", "manual", "message", "mitm", "policy",
         "prepare", "recording", "redact", "reports", "rule", "secret", "settings", "transcript",
     },
     "__main__": {"cli"},
@@ -75,6 +76,7 @@ OURS: dict[str, set[str]] = {
 # third-party package -> the only files that import it
 THEIRS = {
     "pytest": {"conformance/pytest_plugin.py"},
+    "argcomplete": {"conformance/cli.py"},
     "mitmproxy": {"conformance/mitm.py", "addons/*"},
     "h11": {"conformance/replay.py"},
     "pydantic": {"conformance/policy.py", "conformance/settings.py", "conformance/mitm.py"},
