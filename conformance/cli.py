@@ -103,26 +103,25 @@ def _names(values: Iterable[str]) -> list[str]:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from conformance import jobs, recording
+    from conformance import lint, recording
 
     prepared = _prepared(options)
     failures: list[str] = []
-    paths: list[str] = []
+    recordings: list[recording.Recording] = []
     exclude = prepared.loaded.settings.lint.exclude
     for path in options.paths:
         try:
             found = recording.find([path])
-            paths += [one for one in found if not _excluded(one, exclude)]
+            recordings += [recording.read(one) for one in found if not _excluded(one, exclude)]
         except recording.RecordingError as problem:
             failures.append(str(problem))
     with _progress(options) as progress:
-        run = jobs.check(
-            paths,
+        run = lint.check(
+            recordings,
             prepared.rules,
             policy=prepared.loaded.settings.policy,
             settings=prepared.settings,
             progress=progress,
-            jobs=options.jobs or jobs.available(),
         )
     return _reported(options, prepared, run, failures)
 

@@ -391,6 +391,26 @@ def test_wrong_words_exit_2(hoplint, words: list[str]) -> None:
     assert err.startswith("hoplint: error: ")
 
 
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("hoplint re", {"redact"}),
+        ("hoplint compare --wh", {"--what-changed"}),
+        ("hoplint check --fail-on w", {"warning"}),
+    ],
+)
+def test_shells_complete_words(folder: Path, line: str, offered: set[str]) -> None:
+    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n"}
+    to = folder / "offered"
+    environment = {**os.environ, **asked, "_ARGCOMPLETE_STDOUT_FILENAME": str(to)}
+    subprocess.run([sys.executable, "-m", "conformance"], env=environment, check=True)
+    assert {word.strip() for word in to.read_text().split("\n")} & {
+        "redact",
+        "--what-changed",
+        "warning",
+    } == offered
+
+
 def test_a_closed_pipe_is_silent(folder: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
