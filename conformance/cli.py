@@ -103,25 +103,26 @@ def _names(values: Iterable[str]) -> list[str]:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from conformance import lint, recording
+    from conformance import jobs, recording
 
     prepared = _prepared(options)
     failures: list[str] = []
-    recordings: list[recording.Recording] = []
+    paths: list[str] = []
     exclude = prepared.loaded.settings.lint.exclude
     for path in options.paths:
         try:
             found = recording.find([path])
-            recordings += [recording.read(one) for one in found if not _excluded(one, exclude)]
+            paths += [one for one in found if not _excluded(one, exclude)]
         except recording.RecordingError as problem:
             failures.append(str(problem))
     with _progress(options) as progress:
-        run = lint.check(
-            recordings,
+        run = jobs.check(
+            paths,
             prepared.rules,
             policy=prepared.loaded.settings.policy,
             settings=prepared.settings,
             progress=progress,
+            jobs=options.jobs or jobs.available(),
         )
     return _reported(options, prepared, run, failures)
 

@@ -77,7 +77,6 @@ OURS: dict[str, set[str]] = {
 THEIRS = {
     "pytest": {"conformance/pytest_plugin.py"},
     "argcomplete": {"conformance/cli.py"},
-    "argcomplete": {"conformance/cli.py"},
     "mitmproxy": {"conformance/mitm.py", "addons/*"},
     "h11": {"conformance/replay.py"},
     "pydantic": {"conformance/policy.py", "conformance/settings.py", "conformance/mitm.py"},
