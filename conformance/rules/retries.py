@@ -336,7 +336,7 @@ def retry_storm(turn: Turn) -> Hits:
 
     Counted are tries after an answer of 429 or 5xx or none at all, and those that the client itself calls
     retries (x-stainless-retry-count): a client that cannot read a response fails although the recording shows
-    a 200. Errors of the client are retry-of-permanent-failure, handshakes handshake-repeated-after-refusal,
+    a 200. Any other success ends the row. Errors of the client are retry-of-permanent-failure, handshakes handshake-repeated-after-refusal,
     and a GET that is asked for until it succeeds is polling. It is reported with the fifth repetition.
 
     > A client SHOULD NOT automatically retry a failed automatic retry.
@@ -460,13 +460,25 @@ def retry_storm(turn: Turn) -> Hits:
     now = turn.digest
     if now.is_handshake or now.method in _SAFE or len(turn.same_request) < MANY:
         return
-    row = [*_attempts(turn), now]
+    row = _since_success([*_attempts(turn), now])
     repeated = sum(_is_repeated(before, after) for before, after in pairwise(row))
     if repeated == MANY and _is_repeated(row[-2], now):
         yield (
             turn.exchange,
             f"exchange {row[0].number} is repeated for the {MANY}th time: {_outcomes(row[:-1])}",
         )
+
+
+def _since_success(row: list[Digest]) -> list[Digest]:
+    """The end of the row behind the last try before this one that got what it asked for.
+
+    What succeeded and is sent once more is a new request, whose own tries may fail too: rollouts ask the same
+    many times. But where the client itself retries what the recording calls a success, it cannot read it.
+    """
+    if any(after.retry and not before.failed for before, after in pairwise(row)):
+        return row
+    done = [at for at, digest in enumerate(row[:-1], 1) if not digest.failed]
+    return row[done[-1] :] if done else row
 
 
 def _is_repeated(before: Digest, after: Digest) -> bool:

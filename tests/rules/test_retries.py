@@ -59,6 +59,8 @@ STORM, VAIN = "retry-storm", "retry-of-permanent-failure"
         ([500] * 60, [(STORM, 6)]),
         ([429, 503, 529, 502, 500, 200], [(STORM, 6)]),
         ([200] * 60, []),  # rollouts of one prompt
+        ([429, 500, 200] * 20, []),  # and each of them needs three tries
+        ([429, 500, 200, *[500] * 6], [(STORM, 9)]),
         ([400] * 60, []),
     ],
 )
