@@ -47,6 +47,11 @@ def test_what_is_no_secret_stays() -> None:
     assert not done.done.counts.total()
 
 
+@pytest.mark.parametrize("key", [b"$w0rdPa55x9", b"yourkey99secret", b"0"])
+def test_what_only_looks_like_a_placeholder_goes(key: bytes) -> None:
+    assert key not in redactor().field(b"X-Api-Key", key)
+
+
 def test_a_known_credential_is_taken_out_everywhere_and_stays_equal() -> None:
     done = redactor(b"my-own-gateway-key")
     header = done.field(b"Authorization", b"Bearer my-own-gateway-key").removeprefix(b"Bearer ")
