@@ -505,11 +505,15 @@ def _fields(lines: list[list[bytes]]) -> Fields:
 
 def _stream(flow: _Table) -> Stream:
     sent: dict[bool, list[bytes]] = {True: [], False: []}
-    for from_client, content, *_ in flow.value(b"messages"):
+    times: dict[bool, list[tuple[int, float]]] = {True: [], False: []}
+    size = {True: 0, False: 0}
+    for from_client, content, time, *_ in flow.value(b"messages"):
+        times[from_client].append((size[from_client], time))
         sent[from_client].append(content)
+        size[from_client] += len(content)
     return Stream(
-        client=Octets(side="client", data=b"".join(sent[True])),
-        server=Octets(side="server", data=b"".join(sent[False])),
+        client=Octets(side="client", data=b"".join(sent[True]), times=tuple(times[True])),
+        server=Octets(side="server", data=b"".join(sent[False]), times=tuple(times[False])),
         flow=flow.text(b"id"),
         note=flow.text(b"comment"),
     )

@@ -12,7 +12,9 @@ This file imports nothing of ours and knows neither files nor rules.
 
 from __future__ import annotations
 
+import math
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Flag, auto
@@ -625,8 +627,15 @@ class Octets:
     """Offset behind the last message: octets from here on belong to none (or to a protocol switched to)."""
     numbers: tuple[tuple[int, int], ...] = ()
     """In a transcript: (offset, line number) of each of its lines."""
+    times: tuple[tuple[int, float], ...] = ()
+    """(offset, seconds since 1970) of each piece as the recorder got it; empty where it does not say."""
     switched: bool = False
     """The connection became something else after the last message (101, CONNECT): the rest is not HTTP/1."""
+
+    def time_at(self, offset: int) -> float | None:
+        """When the octet at this offset came."""
+        at = bisect_right(self.times, (offset, math.inf)) - 1
+        return self.times[at][1] if at >= 0 else None
 
     @property
     def stray_content(self) -> bytes:

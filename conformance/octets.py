@@ -162,6 +162,8 @@ def _exchange(
     stream: Stream, number: int, request: Request, interim: tuple[Response, ...], final: Response | None
 ) -> Exchange:
     connection = stream.flow or f"stream-{stream.number}"
+    head = request.wire
+    answer = final.wire if final is not None else None
     return Exchange(
         request=request,
         interim=interim,
@@ -174,6 +176,9 @@ def _exchange(
         note_line=stream.note_line,
         client_connection=connection,
         server_connection=connection,
+        started=None if head is None else stream.client.time_at(head.span.start),
+        answered=None if answer is None else stream.server.time_at(answer.span.start),
+        ended=None if answer is None else stream.server.time_at(answer.span.stop - 1),
     )
 
 

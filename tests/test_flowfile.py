@@ -206,16 +206,18 @@ def test_interim_response_taken_for_the_final_one(status, is_interim):
 def test_tcp_flow_is_a_stream_of_octets():
     flow = tflow.ttcpflow()
     flow.messages = [
-        tcp.TCPMessage(True, b"GET / HT"),
-        tcp.TCPMessage(False, b"HTTP/1.1 "),
-        tcp.TCPMessage(True, b"TP/1.1\r\n"),
-        tcp.TCPMessage(False, b"\x00\xff"),
+        tcp.TCPMessage(True, b"GET / HT", 1.5),
+        tcp.TCPMessage(False, b"HTTP/1.1 ", 2.5),
+        tcp.TCPMessage(True, b"TP/1.1\r\n", 3.5),
+        tcp.TCPMessage(False, b"\x00\xff", 4.5),
     ]
     (stream,) = read(written(flow))
     assert isinstance(stream, Stream)
     assert stream.client.data == b"GET / HTTP/1.1\r\n"
     assert stream.server.data == b"HTTP/1.1 \x00\xff"
     assert stream.flow == flow.id
+    assert stream.client.times == ((0, 1.5), (8, 3.5))
+    assert [stream.server.time_at(offset) for offset in (0, 8, 9, 10)] == [2.5, 2.5, 4.5, 4.5]
 
 
 def test_flows_without_http_are_counted():

@@ -1,5 +1,7 @@
 """The splitter against h11 on what h11 accepts, and alone on what h11 refuses."""
 
+from dataclasses import replace
+
 import h11
 import pytest
 from hypothesis import given, settings
@@ -310,6 +312,18 @@ def test_who_closed_between_two_chunks_of_an_event_stream_is_not_said(
     (response,) = stream(GET, head + body).server.messages
     assert response.wire.state == state
     assert response.partial is (state != "complete")
+
+
+def test_when_an_exchange_began_was_answered_and_over() -> None:
+    asked, answers = GET * 2, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}" * 2
+    half = len(answers) // 2
+    client = Octets(side="client", data=asked, times=((0, 1.0), (len(GET), 4.0)))
+    server = Octets(side="server", data=answers, times=((0, 2.0), (half - 1, 3.0), (half, 5.0)))
+    first, second = split(Stream(client=client, server=server)).exchanges
+    assert (first.started, first.answered, first.ended) == (1.0, 2.0, 3.0)
+    assert (second.started, second.answered, second.ended) == (4.0, 5.0, 5.0)
+    (untimed, _) = split(Stream(client=replace(client, times=()), server=replace(server, times=()))).exchanges
+    assert (untimed.started, untimed.answered, untimed.ended) == (None, None, None)
 
 
 def test_what_follows_a_head_response_belongs_to_the_next_request() -> None:
