@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -609,10 +609,13 @@ def _read(
 ) -> None:
     """Add what one document says."""
 
-    def found(paths: tuple[Path, ...]) -> Iterator[tuple[tuple[int, ...], Any]]:
-        for path in paths:
-            if (octets is None or path.needle in octets) and (not path.types or kind in path.types):
-                yield from _walk(said, path.steps)
+    def found(paths: tuple[Path, ...]) -> list[tuple[tuple[int, ...], Any]]:
+        return [
+            hit
+            for path in paths
+            if (octets is None or path.needle in octets) and (not path.types or kind in path.types)
+            for hit in _walk(said, path.steps)
+        ]
 
     if told.model is None:
         told.model = next((m for _, m in found(shape.model) if isinstance(m, str) and m), None)
@@ -639,12 +642,12 @@ def _walk(said: Any, steps: tuple[str, ...]) -> list[tuple[tuple[int, ...], Any]
     here: list[tuple[tuple[int, ...], Any]] = [((index,) if type(index) is int else (), said)]
     for step in steps[:-1] if steps[-1] != "*" else steps:
         if step == "*":
-            here = [
-                ((*key, _index(member, position)), member)
-                for key, value in here
-                if type(value) is list
-                for position, member in enumerate(value)
-            ]
+            below = []
+            for key, value in here:
+                for position, member in enumerate(value) if type(value) is list else ():
+                    given = member.get("index") if type(member) is dict else None
+                    below.append(((*key, given if type(given) is int else position), member))
+            here = below
         else:
             here = [(key, value[step]) for key, value in here if type(value) is dict and step in value]
         if not here:
@@ -652,11 +655,6 @@ def _walk(said: Any, steps: tuple[str, ...]) -> list[tuple[tuple[int, ...], Any]
     if steps[-1] == "*":
         return here
     return [(key, value.get(steps[-1])) for key, value in here if type(value) is dict]
-
-
-def _index(member: Any, position: int) -> int:
-    index = member.get("index") if type(member) is dict else None
-    return index if type(index) is int else position
 
 
 def _is_something(value: Any) -> bool:

@@ -53,6 +53,7 @@ def _flow(number: int, *, streams: bool) -> HTTPFlow:
     answer = b"".join(_events(number, text)) if streams else _answer(number, text)
     session = str(uuid.UUID(int=conversation)).encode()
     kind = b"text/event-stream" if streams else b"application/json"
+    framing = (b"transfer-encoding", b"chunked") if streams else (b"content-length", b"%d" % len(answer))
     flow = tflow.tflow(
         req=tutils.treq(
             method=b"POST", path=b"/v1/chat/completions", host="127.0.0.1", port=4000, content=body,
@@ -63,7 +64,7 @@ def _flow(number: int, *, streams: bool) -> HTTPFlow:
         resp=tutils.tresp(
             content=answer,
             headers=Headers(
-                [*_GATEWAY, (b"content-length", b"%d" % len(answer)), (b"content-type", kind),
+                [*_GATEWAY, framing, (b"content-type", kind), (b"cache-control", b"no-store"),
                  (b"x-request-id", b"req_%d" % number)]
             ),
         ),
