@@ -44,9 +44,11 @@ _IN_TEXT = re.compile(
       | \beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]*)?      # JWT
     )"""
 )
-# Not the parameters of a challenge: Bearer realm="data-plane".
+# Not the parameters of a challenge: Bearer realm="data-plane"; nor, behind a challenge without any, the field line
+# that follows it.
 _BEARER_IN_TEXT = re.compile(
-    rb"(?i)\b(bearer|basic)(\s+)(?!(?:realm|error|error_description|error_uri|scope|charset|resource_metadata"
+    rb"(?i)\b(bearer|basic)([ \t]+|\s+(?![\w\-]+:))"
+    rb"(?!(?:realm|error|error_description|error_uri|scope|charset|resource_metadata"
     rb"|authorization_uri|client_id|title|type)=\")([A-Za-z0-9+/_\-.~]{6,}+=*+)"
 )
 # A field line, or a member of the same name, wherever it is quoted: raw octets, a parser's words, a log.

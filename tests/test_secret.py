@@ -128,6 +128,11 @@ def test_other_fields(name: bytes) -> None:
         (b'{"text":"Bearer abcdefgh"}', b'{"text":"Bearer ***"}'),
         (b"Authorization: Bearer None", b"Authorization: Bearer None"),
         (b'WWW-Authenticate: Bearer realm="data-plane"', b'WWW-Authenticate: Bearer realm="data-plane"'),
+        (
+            b"WWW-Authenticate: Bearer\r\nContent-Length: 100\r\n",
+            b"WWW-Authenticate: Bearer\r\nContent-Length: 100\r\n",
+        ),
+        (b"WWW-Authenticate: Bearer\r\n abcdefgh\r\n", b"WWW-Authenticate: Bearer\r\n ***\r\n"),
         (b"Vary: Authorization, Cookie", b"Vary: Authorization, Cookie"),
         (b'{"cookie": {"type": "string"}}', b'{"cookie": {"type": "string"}}'),
     ],
