@@ -14,7 +14,7 @@ does beyond `mitmdump -w`:
 - After `size` octets or `age` seconds the next file begins. With `per-conversation` each conversation has a file
   of its own instead, named for it; what belongs to none goes into the common one.
 
-It changes nothing on the wire, so it is not in the suite: load it behind it.
+It changes nothing on the wire, so it is not in the suite: load it behind it, or use `hoplint proxy --record DIR`.
 A flow that cannot be written is logged as an error and passes all the same.
 """
 

@@ -111,8 +111,43 @@ def parser() -> argparse.ArgumentParser:
     addons = command("addons", "List the mitmproxy addons; with a name print its path, for mitmdump -s.")
     addons.add_argument("name", nargs="?", metavar="NAME")
 
-    proxy = command("proxy", "Run mitmdump with the addon suite; other arguments are mitmdump's.")
+    proxy = command("proxy", "Run mitmproxy with the addon suite; other arguments are mitmproxy's.")
+    proxy.add_argument("--record", metavar="DIR", help="record into a folder, without credentials")
+    proxy.add_argument(
+        "--bare", action="store_true", help="mend nothing: of the suite only stream-events runs"
+    )
+    proxy.add_argument(
+        "--ui",
+        choices=["none", "console", "web"],
+        default="none",
+        help="mitmdump (default), mitmproxy in this terminal, or mitmweb in a browser",
+    )
+    place = proxy.add_argument_group("where", "as mitmproxy has them")
+    place.add_argument(
+        "-m", "--mode", action="append", default=[], help="such as reverse:http://127.0.0.1:4000; repeatable"
+    )
+    place.add_argument("--listen-host", metavar="HOST", help="address to listen at (default: all)")
+    place.add_argument("-p", "--listen-port", metavar="PORT", help="port to listen at (default: 8080)")
     _settings_options(proxy)
+
+    run = command(
+        "run",
+        "Run an agent behind a proxy of its own, and lint what it and its gateway said. It is told of the proxy by "
+        "OPENAI_BASE_URL and ANTHROPIC_BASE_URL. The report goes to stderr; the exit code is the agent's, or else "
+        "that of check.",
+    )
+    run.add_argument(
+        "words", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="the agent, as you would run it"
+    )
+    run.add_argument(
+        "--upstream",
+        metavar="URL",
+        help="where everything is passed on to (default: where the variables point, or else the two providers)",
+    )
+    run.add_argument("--record", metavar="DIR", help="keep the recording, without credentials, in a folder")
+    run.add_argument("--mend", action="store_true", help="run the addon suite, not only stream-events")
+    _lint_options(run)
+    _baseline_options(run)
 
     demo = command(
         "demo",

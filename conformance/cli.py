@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TextIO
 
 from conformance.arguments import FAILED, parser
 from conformance.finding import Look, Run
@@ -78,9 +78,10 @@ def _note(text: str) -> None:
     print(f"hoplint: {text}", file=sys.stderr)  # noqa: T201
 
 
-def _write(text: str) -> None:
+def _write(text: str, to: TextIO | None = None) -> None:
     # Recordings hold what terminals and locales cannot show; a report never fails for that.
-    sys.stdout.buffer.write(text.encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
+    to = to or sys.stdout
+    to.buffer.write(text.encode(to.encoding or "utf-8", "backslashreplace"))
 
 
 def _settings(options: argparse.Namespace) -> Loaded:
@@ -265,7 +266,7 @@ def _reported(
         any(summary.kind != "unknown" for summary in run.recordings)
         or options.format not in ("full", "concise")
     ):
-        _write(FORMATS[options.format](run, look))
+        _write(FORMATS[options.format](run, look), _reports_to(options))
     for name, path in prepared.reports:
         try:
             # Names of files need not be Unicode.
@@ -357,9 +358,14 @@ def _progress(options: argparse.Namespace) -> Iterator[Callable[[int], None] | N
         sys.stderr.write("\r\x1b[K")
 
 
+def _reports_to(options: argparse.Namespace) -> TextIO:
+    # What is run has stdout for itself.
+    return sys.stderr if options.command == "run" else sys.stdout
+
+
 def _look(options: argparse.Namespace) -> Look:
     """Colour as the options, NO_COLOR, FORCE_COLOR and the terminal say."""
-    terminal = sys.stdout.isatty()
+    terminal = _reports_to(options).isatty()
     color = options.color == "always" or (
         options.color == "auto"
         and not os.environ.get("NO_COLOR")
@@ -468,9 +474,68 @@ def _addons(options: argparse.Namespace) -> int:
 
 def _proxy(options: argparse.Namespace) -> int:
     _settings(options)  # a bad settings file is said here, in one line, not by mitmdump
-    from conformance import mitm
+    from conformance import addon, mitm, run
 
-    return mitm.run(options.rest, profile=options.profile, config=options.config, isolated=options.isolated)
+    known = addon.addons()
+    words = [word for mode in options.mode for word in ("--mode", mode)]
+    for name in ("host", "port"):
+        if (given := vars(options)[f"listen_{name}"]) is not None:
+            words += [f"--listen-{name}", given]
+    if options.bare:
+        words += ["-s", str(known["stream-events"].path)]
+    if options.record is not None:
+        words += ["-s", str(known["record-flows"].path), "--set", f"record_flows_folder={options.record}"]
+    for name, value in run.advised(options.mode, options.listen_host, options.listen_port).items():
+        _note(f"export {name}={value}")
+    return mitm.run(
+        [*words, *options.rest],
+        profile=options.profile,
+        config=options.config,
+        isolated=options.isolated,
+        tool=_TOOLS[options.ui],
+        suite=not options.bare,
+    )
+
+
+_TOOLS: Mapping[str, Literal["mitmdump", "mitmproxy", "mitmweb"]] = {
+    "none": "mitmdump",
+    "console": "mitmproxy",
+    "web": "mitmweb",
+}
+
+
+def _run(options: argparse.Namespace) -> int:
+    import tempfile
+
+    from conformance import lint, recording, run
+
+    command = options.words[1:] if options.words[:1] == ["--"] else options.words
+    if not command:
+        raise Failure("run takes a command, such as: hoplint run -- codex exec 'say hello'")
+    prepared = _prepared(options)
+    words = [] if options.mend else ["--bare"]
+    for name in ("profile", "config"):
+        if vars(options)[name] is not None:
+            words += [f"--{name}", vars(options)[name]]
+    if options.isolated:
+        words.append("--isolated")
+    with tempfile.TemporaryDirectory(prefix="hoplint-run-") as folder:
+        try:
+            ran = run.run(command, Path(options.record or folder), words, options.upstream)
+        except run.CannotRun as problem:
+            raise Failure(str(problem)) from None
+        if not ran.recordings:
+            names = " nor ".join(run.PROVIDERS)
+            _note(f"nothing came to the proxy: {command[0]} goes by neither {names}, or had nothing to ask")
+            return ran.code
+        found = lint.check(
+            [recording.read(path) for path in ran.recordings],
+            prepared.rules,
+            policy=prepared.loaded.settings.policy,
+            settings=prepared.settings,
+        )
+        code = _reported(options, prepared, found, [])
+    return ran.code or code
 
 
 _DEMO = """\
@@ -526,6 +591,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "redact": _redact,
     "addons": _addons,
     "proxy": _proxy,
+    "run": _run,
     "demo": _demo,
     "config": _config,
 }

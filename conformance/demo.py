@@ -17,11 +17,9 @@ import contextlib
 import hashlib
 import http.client
 import json
-import re
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import tempfile
 import threading
@@ -32,11 +30,11 @@ from email.message import Message
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import FrameType
 from typing import ClassVar, NamedTuple
 
 from conformance import lint, recording
 from conformance.finding import Run
+from conformance.processes import DidNotStart, background, handled
 from conformance.rule import load, select
 
 PATIENCE = 20
@@ -280,7 +278,7 @@ def hold(folder: Path) -> dict[str, Way]:
     """Send the traffic both ways and lint what was recorded in ``folder``. Raises DemoFailed."""
     recordings = {name: folder / f"{name.split()[0]}.flow" for name in WAYS}
     with contextlib.ExitStack() as ends:
-        ends.enter_context(_handled(signal.default_int_handler, signal.SIGTERM))
+        ends.enter_context(handled(signal.default_int_handler, signal.SIGTERM))
         upstream = ends.enter_context(_gateway())
         started = [
             ends.enter_context(_proxy(words, upstream, recordings[name])) for name, words in WAYS.items()
@@ -294,30 +292,6 @@ def hold(folder: Path) -> dict[str, Way]:
         name: Way(got, path, lint.check([recording.read(path)], rules))
         for (name, path), got in zip(recordings.items(), outcomes, strict=True)
     }
-
-
-@contextlib.contextmanager
-def _handled(handler: Callable[[int, FrameType | None], None], *numbers: int) -> Iterator[None]:
-    """These signals go to the handler; only the main thread may say so."""
-    if threading.current_thread() is not threading.main_thread():
-        numbers = ()
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Put signals off: while a process is made, one would leave it to itself; within Popen's ``poll`` and ``wait``
-    one leaves a lock taken for ever."""
-    came: list[int] = []
-    with _handled(lambda number, _: came.append(number), signal.SIGINT, signal.SIGTERM):
-        yield
-    if came:
-        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
@@ -335,36 +309,17 @@ def _gateway() -> Iterator[int]:
 @contextlib.contextmanager
 def _proxy(words: list[str], upstream: int, path: Path) -> Iterator[Callable[[], int]]:
     """A mitmdump in front of the gateway, and what waits for its port."""
-    with contextlib.ExitStack() as ends:
-        own = ends.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
-        log = Path(own, "log")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as own:
         command = [
             sys.executable, "-u", *words, "--mode", f"reverse:http://127.0.0.1:{upstream}", "--listen-host", "127.0.0.1",
             "--listen-port", "0", "-w", str(path), "--set", f"confdir={own}", "--set", "flow_detail=0",
         ]  # fmt: skip
-        with _undisturbed(), log.open("wb") as out:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)  # noqa: S603
-            ends.callback(_end, process)
+        with background(command) as wait:
 
-        def port() -> int:
-            until = time.monotonic() + PATIENCE
-            ended = False
-            while not ended and time.monotonic() < until:
-                if found := re.search(rb"listening at \S*?:(\d+)", log.read_bytes()):
-                    return int(found[1])
-                time.sleep(0.02)
-                with _undisturbed():
-                    ended = process.poll() is not None
-            said = log.read_text(errors="replace").strip().splitlines() or ["it says nothing"]
-            raise DemoFailed(f"mitmdump does not start: {said[-1]}")
+            def port() -> int:
+                try:
+                    return int(wait(rb"listening at \S*?:(\d+)", 1)[0])
+                except DidNotStart as problem:
+                    raise DemoFailed(f"mitmdump does not start: {problem}") from None
 
-        yield port
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with _undisturbed():
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(PATIENCE)
-        process.kill()
-        process.wait()
+            yield port
