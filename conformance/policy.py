@@ -591,12 +591,8 @@ class RecordFlows(Table):
         default="hoplint-recordings",
         description="Folder that the recordings go into. It is made if it is not there, for its owner only.",
     )
-    size: int = Field(
-        default=100_000_000, ge=1, description="Octets from which on a file is followed by the next."
-    )
-    age: int = Field(
-        default=3600, ge=1, description="Seconds after which a file is followed by the next, if there is traffic."
-    )
+    size: int = Field(default=100_000_000, ge=1, description="Octets after which the next file begins.")
+    age: int = Field(default=3600, ge=1, description="Seconds after which the next file begins, with traffic.")
     per_conversation: bool = Field(
         default=False,
         description="Each conversation that a request names in one of the usual headers gets one file of its own.",
@@ -661,9 +657,7 @@ class Policy(Table):
     tame_retries: TameRetries = Field(default=TameRetries(), description="Whether and when to retry.")
     betas: Betas = Field(default=Betas(), description="Beta tokens.")
     api: Api = Field(default=Api(), description="What the upstream's API asks for.")
-    record_flows: RecordFlows = Field(
-        default=RecordFlows(), description="Where recordings go, and what is in them."
-    )
+    record_flows: RecordFlows = Field(default=RecordFlows(), description="Where recordings go, and how.")
     suite: Suite = Field(default=Suite(), description="The addons as a whole.")
 
 
