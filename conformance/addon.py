@@ -22,6 +22,7 @@ _TABLES = {
     "allow-response-headers": ("response_headers", "routing"),
     "inject-auth": ("auth", "inject_auth"),
     "inject-session": ("inject_session", "session"),
+    "lint-flows": ("lint",),
     "normalize-betas": ("betas",),
     "pin-affinity": ("pin_affinity", "session"),
     "strip-hop-headers": ("strip_hop_headers", "routing"),

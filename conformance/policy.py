@@ -592,7 +592,7 @@ class RecordFlows(Table):
         description="Folder that the recordings go into. It is made if it is not there, for its owner only.",
     )
     size: int = Field(default=100_000_000, ge=1, description="Octets after which the next file begins.")
-    age: int = Field(default=3600, ge=1, description="Seconds after which the next file begins, with traffic.")
+    age: int = Field(default=3600, ge=1, description="Seconds after which it does, with traffic.")
     per_conversation: bool = Field(
         default=False,
         description="Each conversation that a request names in one of the usual headers gets one file of its own.",
@@ -622,6 +622,19 @@ class Suite(Table):
         description="Options of mitmproxy that the suite shall run beside all the same: modify_headers, "
         "stickyauth, stream_large_bodies, upstream_auth.",
     )
+
+
+class Lint(Table):
+    """Addon lint-flows: what is said about flows that pass, and when mitmdump fails."""
+
+    fail_on: Literal["error", "warning", "note", "never"] = Field(
+        default="never", description="The least severity that makes mitmdump's exit code 1."
+    )
+    log: Literal["quiet", "normal", "loud"] = Field(
+        default="normal", description="A line at the end, for each flow with findings, for each finding."
+    )
+    queue: int = Field(default=1000, ge=1, description="Flows that may wait to be linted; more are not.")
+    keep: int = Field(default=5000, ge=0, description="Findings that are kept for reports, the latest.")
 
 
 class Policy(Table):
@@ -658,6 +671,7 @@ class Policy(Table):
     betas: Betas = Field(default=Betas(), description="Beta tokens.")
     api: Api = Field(default=Api(), description="What the upstream's API asks for.")
     record_flows: RecordFlows = Field(default=RecordFlows(), description="Where recordings go, and how.")
+    lint: Lint = Field(default=Lint(), description="Linting flows as they end.")
     suite: Suite = Field(default=Suite(), description="The addons as a whole.")
 
 
