@@ -218,6 +218,7 @@ class History:
             details=_digest(
                 b" ".join([name.encode("latin-1") for name in sorted(names - _VOLATILE)]),
                 *(line.value for name in _DECISIVE if name in names for line in fields.lines(name)),
+                *_untold(exchange),
             ),
             credential=_credential(fields),
             account=next(
@@ -303,6 +304,14 @@ def _host(exchange: Exchange) -> bytes:
         else request.authority or request.fields.one("host") or b""
     )
     return place.lower() + b"|server" if exchange.leg == "server" else place.lower()
+
+
+def _untold(exchange: Exchange) -> Iterator[bytes]:
+    """What sets a refused request apart: a masked credential may be the same as another masked one, or not."""
+    refused = exchange.response is not None and exchange.response.status in (401, 403)
+    fields = exchange.request.fields
+    if refused and any(b"***" in line.value for name in CREDENTIALS for line in fields.lines(name)):
+        yield b"%d" % exchange.number
 
 
 def _content(request: Request) -> bytes | memoryview | None:

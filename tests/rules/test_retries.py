@@ -119,6 +119,13 @@ def test_what_is_unchanged(first: list[str], second: list[str], unchanged: bool)
     assert lint(text, VAIN) == ([(VAIN, 2)] if unchanged else [])
 
 
+@pytest.mark.parametrize(("status", "told"), [(400, True), (401, False), (403, False)])
+def test_whether_a_masked_credential_was_refused_before(status: int, told: bool) -> None:
+    text = "\n".join(post(status, "Authorization: Bearer ***", at=5 * n) for n in range(2))
+    assert lint(text, VAIN) == ([(VAIN, 2)] if told else [])
+    assert lint(text.replace("***", "sha256-0123456789ab"), VAIN) == [(VAIN, 2)]
+
+
 def test_a_server_that_wants_another_try() -> None:
     assert lint("\n".join([post(400, "< x-should-retry: true"), post(400)]), VAIN) == []
 
