@@ -220,6 +220,7 @@ class History:
                 *(line.value for name in _DECISIVE if name in names for line in fields.lines(name)),
                 *_untold(exchange),
             ),
+            connection=exchange.client_connection,
             credential=_credential(fields),
             account=next(
                 (_text(value) for name in self._policy.accounts if (value := fields.one(name))), None

@@ -524,6 +524,8 @@ class Digest:
     """Of host, method, target and content: equal requests ask for the same. None: the content is not known."""
     details: bytes = b""
     """Of the names of the fields and of the values that decide how a request is taken: credential, API version."""
+    connection: str | None = None
+    """The client's, by any name."""
     credential: bytes | None = None
     account: str | None = None
     session: str | None = None
@@ -579,6 +581,10 @@ class Digest:
         """
         if self.ended is not None and later.started is not None:
             return self.ended <= later.started
+        connections = {self.connection, later.connection}
+        if self.started is None and later.started is None and len(connections - {None}) > 1:
+            # Octets in a transcript: whole connections stand one after the other, however they ran.
+            return False
         return self.number < later.number
 
     @property

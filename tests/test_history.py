@@ -290,7 +290,7 @@ def test_every_member_is_told() -> None:
             "< x-litellm-model-id: dep-A",
             "< x-litellm-attempted-retries: 1",
             answer="503 X",
-            facts="@ started: 1\n@ ended: 2\n@ error: connection refused",
+            facts="@ client-connection: c\n@ started: 1\n@ ended: 2\n@ error: connection refused",
         )
     )
     expected = {

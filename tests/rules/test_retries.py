@@ -126,6 +126,13 @@ def test_whether_a_masked_credential_was_refused_before(status: int, told: bool)
     assert lint(text.replace("***", "sha256-0123456789ab"), VAIN) == [(VAIN, 2)]
 
 
+def test_without_times_nobody_knows_which_connection_was_first() -> None:
+    ask = r">> POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}" + "\n"
+    answer = r"<< HTTP/1.1 500 -\r\nContent-Length: 0\r\n\r\n" + "\n"
+    assert lint("\n".join([ask + answer] * 6), STORM) == []
+    assert lint(ask * 6 + answer * 6, STORM) == [(STORM, 6)]
+
+
 def test_a_server_that_wants_another_try() -> None:
     assert lint("\n".join([post(400, "< x-should-retry: true"), post(400)]), VAIN) == []
 
