@@ -12,6 +12,7 @@ import json
 import re
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from conformance import conversation, grammar, known, llm
@@ -176,6 +177,7 @@ class History:
     def _digest(self, exchange: Exchange, host: bytes) -> Digest:
         request, response = exchange.request, exchange.response
         fields, names = request.fields, request.fields.names
+        lasting, decisive = _sorted(names)
         endpoint = llm.endpoint(request)
         completes = endpoint is not None and endpoint.completes
         asked = document(request) if completes and request.method == b"POST" else None
@@ -216,8 +218,8 @@ class History:
             is_handshake="sec-websocket-key" in names,
             request=identity,
             details=_digest(
-                b" ".join([name.encode("latin-1") for name in sorted(names - _VOLATILE)]),
-                *(line.value for name in _DECISIVE if name in names for line in fields.lines(name)),
+                lasting,
+                *(line.value for name in decisive for line in fields.lines(name)),
                 *_untold(exchange),
             ),
             connection=exchange.client_connection,
@@ -331,6 +333,13 @@ def _digest(*parts: bytes | memoryview) -> bytes:
         made.update(b"%d:" % len(part))
         made.update(part)
     return made.digest()
+
+
+@lru_cache(maxsize=1024)  # a recording has a few sets of fields, over and over
+def _sorted(names: frozenset[str]) -> tuple[bytes, tuple[str, ...]]:
+    """Of a request's fields those that do not come and go, as one; and those that are decisive."""
+    lasting = b" ".join([name.encode("latin-1") for name in sorted(names - _VOLATILE)])
+    return lasting, tuple([name for name in _DECISIVE if name in names])
 
 
 def _text(value: bytes) -> str:
