@@ -132,6 +132,16 @@ def test_profiles(profile: str, kept: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("profile", "kept"),
+    [("litellm", True), ("sglang-router", True), ("sglang", True), ("vllm", True), ("openai", False)],
+)
+def test_cors_headers_are_a_servers_own_and_a_providers_not(profile: str, kept: bool) -> None:
+    policy = load(isolated=True, profile=profile).settings.policy.response_headers
+    received = "Access-Control-Allow-Origin: * | Access-Control-Expose-Headers: *"
+    assert after(received, allow=policy.allow, internal=policy.internal) == lines(received if kept else "")
+
+
 GET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 
