@@ -16,8 +16,8 @@ What is found is shown
 - in the content view `hoplint` of any message that has content: the findings, what the addons changed as a
   diff of the header section, the model's answer put together from its events, session and deployment.
 
-View filters find flows again: `~comment "\\[hoplint\\]"`, `~comment duplicate-server`, `~meta cache-miss`,
-`~meta "hoplint_conversation: 3$"`, `~marker red_circle`.
+View filters find flows again: `~comment "\\[hoplint\\]"`, `~comment duplicate-server`,
+`~meta date-missing`, `~meta "hoplint_conversation: 3$"`, `~marker red_circle`.
 
 Commands:
 
@@ -237,6 +237,7 @@ class LintFlows:
         self.waiting: dict[Future[Checked], tuple[flow.Flow, int]] = {}
         self.octets = 0
         self.dropped = self.failed = 0
+        self.is_over = False
 
     def load(self, loader: Loader) -> None:
         mitm.add_options(loader, Policy, "lint")
@@ -287,6 +288,8 @@ class LintFlows:
 
     async def _ended(self, one: flow.Flow) -> None:
         """Have the flow linted. Only who loads flows from a file waits for it: else they would pile up."""
+        if self.is_over:
+            return  # mitmproxy closes what is still open when it has ended
         weight = size(one)
         if one.live and (len(self.waiting) >= self.policy.queue or self.octets + weight > WAITING):
             self.dropped += 1
@@ -335,6 +338,7 @@ class LintFlows:
 
     def done(self) -> None:
         # Not asynchronous: mitmproxy also calls it from where it cannot wait. Nothing passes any more.
+        self.is_over = True
         self.thread.shutdown(wait=True)
         for future in list(self.waiting):
             self._landed(future, update=False)

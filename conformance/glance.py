@@ -16,7 +16,7 @@ from conformance.history import History
 from conformance.locate import shown_text
 from conformance.message import Exchange, Message, Stream
 from conformance.policy import Session
-from conformance.rule import OWN_RULES, RULES
+from conformance.rule import OWN_RULES, load
 from conformance.transcript import escape
 
 WIDTH = 100
@@ -34,12 +34,15 @@ def text(
     lines = list(_findings(findings))
     for item in items:
         for exchange in item.exchanges if isinstance(item, Stream) else [item]:
-            sections = (
-                _whose(exchange, session, conversation), _changes(exchange), _answer(exchange),
-            )  # fmt: skip
-            for section in sections:
+            sections = {
+                "whose": _whose(exchange, session, conversation),
+                "changed by addons": _changes(exchange),
+                "answer": _answer(exchange),
+            }
+            for title, section in sections.items():
                 if shown := list(section):
-                    lines += ["", *shown]
+                    # mitmweb leaves empty lines out: what follows needs a line of its own.
+                    lines += ["", f"== {title} ==", *shown]
     return "\n".join(lines) + "\n"
 
 
@@ -58,8 +61,9 @@ def _findings(findings: Sequence[Mapping[str, Any]] | None) -> Iterator[str]:
         yield "No findings."
         return
     yield f"{counted(findings)}:"
+    known = {**load(), **OWN_RULES}
     for finding in findings:
-        rule = RULES.get(finding["rule"]) or OWN_RULES.get(finding["rule"])
+        rule = known.get(finding["rule"])
         where = f"{finding['part']}, {finding['field']}" if finding["field"] else finding["part"]
         yield ""
         yield f"{finding['severity']}[{finding['rule']}]  {where}, by the {finding['origin']}"
@@ -120,7 +124,7 @@ def _answer(exchange: Exchange) -> Iterator[str]:
         return
     finish = ", ".join(filter(None, told.finish.values())) or "no reason given"
     whole = "" if told.is_whole else "; the recording does not show that this is all"
-    yield f"answer of {shown_text(told.model or 'a model that is not named')} (finish: {finish}{whole}):"
+    yield f"{shown_text(told.model or 'a model that is not named')} (finish: {finish}{whole}):"
     if told.error:
         yield from _wrapped(f"error: {told.error}")
     for paragraph in told.text[:SHOWN].splitlines():

@@ -81,7 +81,7 @@ def test_a_stream_is_put_together() -> None:
     lines = "".join(f"< event: {one['type']}\n< data: {json.dumps(one)}\n< \n" for one in events)
     ask = '> POST /v1/messages HTTP/1.1\n> Host: a\n>\n> {"model": "claude-x", "stream": true, "messages": []}\n'
     found = shown(f"{ask}< HTTP/1.1 200 OK\n< Content-Type: text/event-stream\n<\n{lines}")
-    assert "answer of claude-x (finish: end_turn" in found
+    assert "== answer ==\nclaude-x (finish: end_turn" in found
     assert "    Hello, world.\n" in found
 
 
@@ -109,5 +109,6 @@ def test_what_addons_changed_is_a_diff() -> None:
     assert "--- response as it came in\n+++ response as it was sent\n" in found
     assert "\n Server: a\n-Server: b\n" in found
     assert "dedupe-headers: drop Server\n    one is enough\n" in found
+    assert "== changed by addons ==" in found
     assert "request as it came in" not in found
     assert "verysecret" not in found

@@ -326,6 +326,8 @@ def test_a_script_that_is_loaded_anew_keeps_the_verdict() -> None:
         assert made.verdict.failed
         assert not old.failed
         made.done()
+        asyncio.run(made.response(tflow.tflow(resp=True)))  # comes too late
+        assert not made.waiting
 
 
 # -- flows from a file
@@ -387,6 +389,18 @@ def test_ten_thousand_flows() -> None:
 
     grown = asyncio.run(run())
     assert grown[-1] - grown[0] < 100_000_000
+
+
+def test_mitmdump_over_a_file(tmp_path, mitmdump) -> None:
+    path = tmp_path / "old.flow"
+    with path.open("wb") as file:
+        for _ in range(1500):  # more than may wait of what passes
+            FlowWriter(file).add(bad_flow())
+    words = ["-nr", str(path), "-s", str(SCRIPT), "--set", "lint_log=quiet", "--set", "lint_fail_on=error"]
+    found = mitmdump(*words, "--set", "hoplint_config=", "--set", "flow_detail=0", cwd=tmp_path)
+    assert found.returncode == 1
+    assert "lint-flows: 1500 exchanges, " in found.stdout
+    assert "not linted" not in found.stdout
 
 
 # -- commands
@@ -477,7 +491,7 @@ def test_the_content_view(bench) -> None:
 
 
 def test_behind_the_suite_it_sees_what_was_changed(linted) -> None:
-    proxy = linted(scripts=("suite.py", "lint_flows.py"))
+    proxy = linted(scripts=("suite.py", "lint_flows.py"), lint_log=["quiet"])
     assert proxy.ask(GET).count(b"Server: ") == 1
     (flow,) = collected(proxy)
     found = contentviews.prettify_message(flow.response, flow, "hoplint").text
