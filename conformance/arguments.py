@@ -113,6 +113,8 @@ def parser() -> argparse.ArgumentParser:
 
     proxy = command("proxy", "Run mitmproxy with the addon suite; other arguments are mitmproxy's.")
     proxy.add_argument("--record", metavar="DIR", help="record into a folder, without credentials")
+    proxy.add_argument("--lint", action="store_true", help="lint each flow as it ends, with lint-flows")
+    proxy.add_argument("--octets", action="store_true", help=_OCTETS)
     proxy.add_argument(
         "--bare", action="store_true", help="mend nothing: of the suite only stream-events runs"
     )
@@ -145,6 +147,7 @@ def parser() -> argparse.ArgumentParser:
         help="where everything is passed on to (default: where the variables point, or else the two providers)",
     )
     run.add_argument("--record", metavar="DIR", help="keep the recording, without credentials, in a folder")
+    run.add_argument("--octets", action="store_true", help=_OCTETS)
     run.add_argument("--mend", action="store_true", help="run the addon suite, not only stream-events")
     _lint_options(run)
     _baseline_options(run)
@@ -172,6 +175,9 @@ def _jobs(word: str) -> int:
     if not word.isdecimal() or not int(word):
         raise argparse.ArgumentTypeError(f"a number from 1 on, or auto; not {word!r}")
     return int(word)
+
+
+_OCTETS = "record the octets of HTTP/1 connections, too, so that framing can be judged"
 
 
 def _lint_options(parser: argparse.ArgumentParser) -> None:

@@ -483,8 +483,12 @@ def _proxy(options: argparse.Namespace) -> int:
             words += [f"--listen-{name}", given]
     if options.bare:
         words += ["-s", str(known["stream-events"].path)]
+    if options.lint:
+        words += ["-s", str(known["lint-flows"].path)]
     if options.record is not None:
         words += ["-s", str(known["record-flows"].path), "--set", f"record_flows_folder={options.record}"]
+    if options.octets:
+        words += ["-s", str(known["record-octets"].path)]
     for name, value in run.advised(options.mode, options.listen_host, options.listen_port).items():
         _note(f"export {name}={value}")
     return mitm.run(
@@ -514,6 +518,8 @@ def _run(options: argparse.Namespace) -> int:
         raise Failure("run takes a command, such as: hoplint run -- codex exec 'say hello'")
     prepared = _prepared(options)
     words = [] if options.mend else ["--bare"]
+    if options.octets:
+        words.append("--octets")
     for name in ("profile", "config"):
         if vars(options)[name] is not None:
             words += [f"--{name}", vars(options)[name]]

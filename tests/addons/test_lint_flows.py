@@ -391,6 +391,18 @@ def test_ten_thousand_flows() -> None:
     assert grown[-1] - grown[0] < 100_000_000
 
 
+@pytest.mark.parametrize(("words", "scripts"), [([], 1), (["--bare"], 2)])
+def test_hoplint_proxy_loads_it_last(words: list[str], scripts: int, monkeypatch, tmp_path) -> None:
+    from conformance import cli
+
+    monkeypatch.chdir(tmp_path)
+    given: list[str] = []
+    monkeypatch.setattr(mitm, "run", lambda words, **_: given.extend(words) or 0)
+    assert cli.main(["proxy", "--lint", *words]) == 0
+    assert given.count("-s") == scripts
+    assert Path(given[len(given) - 1 - given[::-1].index("-s") + 1]).name == "lint_flows.py"
+
+
 def test_mitmdump_over_a_file(tmp_path, mitmdump) -> None:
     path = tmp_path / "old.flow"
     with path.open("wb") as file:
