@@ -25,6 +25,7 @@ _TABLES = {
     "lint-flows": ("lint",),
     "normalize-betas": ("betas",),
     "pin-affinity": ("pin_affinity", "session"),
+    "record-octets": ("record_octets", "record_flows"),
     "strip-hop-headers": ("strip_hop_headers", "routing"),
 }
 

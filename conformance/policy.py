@@ -585,27 +585,19 @@ class Api(Table):
 
 
 class RecordFlows(Table):
-    """Addon record-flows: recordings that can be kept and shared."""
+    """Addons record-flows and record-octets: recordings that can be kept and shared."""
 
-    folder: str = Field(
-        default="hoplint-recordings",
-        description="Folder that the recordings go into. It is made if it is not there, for its owner only.",
-    )
+    folder: str = Field(default="hoplint-recordings", description="Where they go: made for its owner only.")
     size: int = Field(default=100_000_000, ge=1, description="Octets after which the next file begins.")
     age: int = Field(default=3600, ge=1, description="Seconds after which it does, with traffic.")
     per_conversation: bool = Field(
-        default=False,
-        description="Each conversation that a request names in one of the usual headers gets one file of its own.",
+        default=False, description="Each conversation that a request's headers name gets one file of its own."
     )
     redact: bool = Field(
-        default=True,
-        description="Other letters stand for credentials, as `hoplint redact` does it. Without, anyone who has the "
-        "file has them.",
+        default=True, description="Other letters stand for credentials, as `hoplint redact` does it."
     )
-    texts: bool = Field(
-        default=False, description="Prompts and answers are made unreadable, too: all texts in JSON."
-    )
-    emails: bool = Field(default=False, description="E-mail addresses are made unreadable, too.")
+    texts: bool = Field(default=False, description="And for prompts and answers: all texts in JSON.")
+    emails: bool = Field(default=False, description="And for e-mail addresses.")
     key: Secret | None = Field(
         default=None,
         description="Where a key is kept (env:NAME, file:PATH) with which a credential becomes the same in every "
@@ -622,6 +614,13 @@ class Suite(Table):
         description="Options of mitmproxy that the suite shall run beside all the same: modify_headers, "
         "stickyauth, stream_large_bodies, upstream_auth.",
     )
+
+
+class RecordOctets(Table):
+    """Addon record-octets: how much of a connection is held in memory."""
+
+    keep: int = Field(default=8_000_000, ge=0, description="Octets of one connection.")
+    total: int = Field(default=256_000_000, ge=0, description="Octets of all connections.")
 
 
 class Lint(Table):
@@ -671,6 +670,7 @@ class Policy(Table):
     betas: Betas = Field(default=Betas(), description="Beta tokens.")
     api: Api = Field(default=Api(), description="What the upstream's API asks for.")
     record_flows: RecordFlows = Field(default=RecordFlows(), description="Where recordings go, and how.")
+    record_octets: RecordOctets = Field(default=RecordOctets(), description="Octets held in memory.")
     lint: Lint = Field(default=Lint(), description="Linting flows as they end.")
     suite: Suite = Field(default=Suite(), description="The addons as a whole.")
 

@@ -121,6 +121,15 @@ def test_findings_make_it_1_and_are_reported_on_stderr(hoplint, gateway, tmp_pat
     assert "duplicate-server" in found.stderr
 
 
+def test_octets_are_linted_too(hoplint, gateway, tmp_path) -> None:
+    found = hoplint("--upstream", gateway(), "--record", "kept", "--octets")
+    assert found.returncode == 0, found.stderr
+    kinds = [
+        type(item).__name__ for path in sorted((tmp_path / "kept").iterdir()) for item in recording.read(path)
+    ]
+    assert sorted(kinds) == ["Exchange", "Stream", "Stream"]
+
+
 def test_the_agents_own_exit_code_wins(hoplint, gateway) -> None:
     assert hoplint("--upstream", gateway(*BAD), agent_words=("OPENAI_BASE_URL", "7")).returncode == 7
     assert hoplint("--upstream", gateway(), agent_words=("OPENAI_BASE_URL", "7")).returncode == 7
