@@ -276,9 +276,9 @@ class Conversations:
         self._ttl = ttl
         self._count = 0
         self._points: deque[Point] = deque()
-        self._asked: dict[bytes, deque[Point]] = {}
+        self._asked: dict[bytes, list[Point]] = {}
         """By the history of the request."""
-        self._answered: dict[bytes, deque[Point]] = {}
+        self._answered: dict[bytes, list[Point]] = {}
         """By the same, continued by the reply."""
 
     def place(
@@ -389,11 +389,14 @@ def _best(points: list[Point], asked: Prompt, session: str | None) -> Point | No
     return points[0] if points else None
 
 
-def _remember(index: dict[bytes, deque[Point]], key: bytes, point: Point) -> None:
-    index.setdefault(key, deque(maxlen=KEPT_ALIKE)).append(point)
+def _remember(index: dict[bytes, list[Point]], key: bytes, point: Point) -> None:
+    found = index.setdefault(key, [])  # most hold one; an empty deque takes 760 octets
+    found.append(point)
+    if len(found) > KEPT_ALIKE:
+        del found[0]
 
 
-def _forget(index: dict[bytes, deque[Point]], key: bytes | None, point: Point) -> None:
+def _forget(index: dict[bytes, list[Point]], key: bytes | None, point: Point) -> None:
     if key is not None and (found := index.get(key)) and point in found:
         found.remove(point)
         if not found:

@@ -102,7 +102,7 @@ class History:
         )
         self._conversations = Conversations()
         self._ring: deque[tuple[Digest, tuple[Hashable, ...]]] = deque()
-        self._filed: dict[Hashable, deque[Digest]] = {}
+        self._filed: dict[Hashable, list[Digest]] = {}
 
     def turn(self, exchange: Exchange) -> Turn | None:
         """The next exchange of the recording with what came before it; None for one that is not to be judged.
@@ -161,16 +161,16 @@ class History:
             self._forget(*self._ring.popleft())
         self._ring.append((made, tuple(keys)))
         for key in keys:
-            filed = self._filed.get(key)
-            if filed is None:
-                filed = self._filed[key] = deque(maxlen=KEPT_ALIKE)
+            filed = self._filed.setdefault(key, [])  # most hold one; an empty deque takes 760 octets
             filed.append(made)
+            if len(filed) > KEPT_ALIKE:
+                del filed[0]
 
     def _forget(self, old: Digest, keys: Iterable[Hashable]) -> None:
         for key in keys:
             filed = self._filed.get(key)
             if filed and filed[0] is old:
-                filed.popleft()
+                del filed[0]
                 if not filed:
                     del self._filed[key]
 
