@@ -533,3 +533,26 @@ def test_a_file_may_be_called_anything(hoplint, folder: Path) -> None:
         code, out, err = hoplint("check", name, "--format", format_, "--report", f"{format_}=out")
         assert (code, err) == (1, "")
         assert "duplicate-server" in out.replace("&#45;", "-")
+
+
+def test_proxy_puts_mitmproxys_words_together(hoplint, monkeypatch) -> None:
+    from conformance import mitm
+
+    asked = []
+    monkeypatch.setattr(mitm, "run", lambda words, **options: asked.append((words, options)) or 0)
+    code, out, err = hoplint(
+        *("proxy", "--isolated", "--bare", "--record", "kept", "--octets", "--ui", "web"),
+        *("-m", "reverse:http://127.0.0.1:4000", "-p", "9000", "--set", "ssl_insecure=true"),
+    )
+    assert (code, out) == (0, "")
+    assert err == (
+        "hoplint: export OPENAI_BASE_URL=http://127.0.0.1:9000/v1\n"
+        "hoplint: export ANTHROPIC_BASE_URL=http://127.0.0.1:9000\n"
+    )
+    ((words, options),) = asked
+    scripts = [Path(word).stem for word in words if word.endswith(".py")]
+    assert scripts == ["stream_events", "record_flows", "record_octets"]
+    assert "record_flows_folder=kept" in words
+    assert words[:4] == ["--mode", "reverse:http://127.0.0.1:4000", "--listen-port", "9000"]
+    assert words[-2:] == ["--set", "ssl_insecure=true"]
+    assert (options["tool"], options["suite"]) == ("mitmweb", False)
