@@ -45,6 +45,7 @@ OWN_RULE_ON_RESPONSES = frozenset(
 _OTHER_ON_REQUESTS = SINGLETONS - OWN_RULE_ON_BOTH - OWN_RULE_ON_REQUESTS
 _OTHER_ON_RESPONSES = SINGLETONS - OWN_RULE_ON_BOTH - OWN_RULE_ON_RESPONSES
 _CORS_SINGLE = ("access-control-allow-credentials", "access-control-max-age")
+_JOINED_NAMES = frozenset(JOINED)
 # API_VERSIONS have a rule in topic api.
 _KNOWN = SINGLETONS | REPEATABLE | API_KEYS | API_VERSIONS | HOP_BY_HOP
 
@@ -695,7 +696,7 @@ def joined_singleton_value(message: Message) -> Hits:
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Location: /v1/models;fields=id,object
     """
-    for name in message.fields.names & JOINED.keys():
+    for name in message.fields.names & _JOINED_NAMES:
         for line in message.fields.lines(name):
             if b"," in line.value and JOINED[name].search(line.value):
                 yield (

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from conformance import grammar, known
+from conformance.content import once
 from conformance.message import FieldLine, Message, Request, split_members
 from conformance.rule import ERROR, RULES, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted, shown
@@ -170,6 +171,10 @@ def _values(message: Message) -> bytes:
 
 def _has_breaks(message: Message) -> bool:
     """Whether any value holds LF or NUL."""
+    return once(message, "_has_breaks", _find_breaks)
+
+
+def _find_breaks(message: Message) -> bool:
     values = _values(message)
     return b"\0" in values or values.count(b"\n") >= max(1, len(message.fields) + len(message.trailers))
 

@@ -243,6 +243,8 @@ def joined_content_length(message: Message) -> Hits:
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Content-Length: 2
     """
+    if not any(b"," in line.value for line in message.fields.lines("content-length")):
+        return
     values = [value for _, value in _lengths(message) if value]
     if all(map(DIGITS.fullmatch, values)) and len({value.lstrip(b"0") for value in values}) == 1:
         for line in message.fields.lines("content-length"):
