@@ -10,6 +10,7 @@ import argparse
 import fnmatch
 import json
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -489,8 +490,12 @@ def _proxy(options: argparse.Namespace) -> int:
         words += ["-s", str(known["record-flows"].path), "--set", f"record_flows_folder={options.record}"]
     if options.octets:
         words += ["-s", str(known["record-octets"].path)]
-    for name, value in run.advised(options.mode, options.listen_host, options.listen_port).items():
+    urls = run.advised(options.mode, options.listen_host, options.listen_port)
+    for name, value in urls.items():
         _note(f"export {name}={value}")
+    if run.PROVIDERS.keys() <= urls.keys():
+        for agent in run.DEAF:
+            _note(f"{shlex.join(run.steered([agent], urls))} ...")
     return mitm.run(
         [*words, *options.rest],
         profile=options.profile,

@@ -24,6 +24,9 @@ PROVIDERS = {
 }
 """Variable by which an SDK finds its API -> where it goes without. OpenAI's has the version in its path."""
 
+DEAF = {"codex": ("-c", 'openai_base_url="{OPENAI_BASE_URL}"')}
+"""Agents that read no variable (Codex 0.118 to 0.144 at least, see its issue 16719) -> words that tell them, behind their name."""
+
 
 class CannotRun(RuntimeError):
     """The command or its proxy cannot be started; one line."""
@@ -77,6 +80,12 @@ def advised(modes: Sequence[str], host: str | None, port: str | None) -> dict[st
     return {}
 
 
+def steered(command: Sequence[str], urls: Mapping[str, str]) -> list[str]:
+    """The command, with what tells it of the proxy if it reads no variables."""
+    name, *rest = command
+    return [name, *(word.format_map(urls) for word in DEAF.get(Path(name).name, ())), *rest]
+
+
 def run(
     command: Sequence[str],
     folder: Path,
@@ -107,7 +116,9 @@ def run(
             filter(None, (environment.get("NO_PROXY") or environment.get("no_proxy"), "127.0.0.1"))
         )
         try:
-            code = foreground(command, {**environment, **urls, "NO_PROXY": local, "no_proxy": local})
+            code = foreground(
+                steered(command, urls), {**environment, **urls, "NO_PROXY": local, "no_proxy": local}
+            )
         except OSError as problem:
             raise CannotRun(f"{command[0]} cannot be run: {problem.strerror}") from None
     return Ran(code, tuple(sorted(_recordings(folder) - before)))

@@ -548,6 +548,7 @@ def test_proxy_puts_mitmproxys_words_together(hoplint, monkeypatch) -> None:
     assert err == (
         "hoplint: export OPENAI_BASE_URL=http://127.0.0.1:9000/v1\n"
         "hoplint: export ANTHROPIC_BASE_URL=http://127.0.0.1:9000\n"
+        "hoplint: codex -c 'openai_base_url=\"http://127.0.0.1:9000/v1\"' ...\n"
     )
     ((words, options),) = asked
     scripts = [Path(word).stem for word in words if word.endswith(".py")]

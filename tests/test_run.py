@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -149,6 +150,31 @@ def test_without_an_upstream_it_goes_where_it_would_have_gone(hoplint, gateway) 
     assert found.stdout == "200 /anthropic/chat/completions\n", found.stderr
 
 
+def test_codex_is_told_by_its_own_option(hoplint, gateway, tmp_path) -> None:
+    program = f"#!{sys.executable}\nimport sys\nprint(*sys.argv[1:])\n"
+    (tmp_path / "codex").write_text(program)
+    (tmp_path / "codex").chmod(0o755)
+    found = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "conformance",
+            "run",
+            "--upstream",
+            gateway(),
+            "--",
+            str(tmp_path / "codex"),
+            "exec",
+        ],
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert re.fullmatch(r'-c openai_base_url="http://127\.0\.0\.1:\d+/v1" exec\n', found.stdout), found.stderr
+
+
 def test_nothing_came(hoplint, gateway, tmp_path) -> None:
     (tmp_path / "agent.py").write_text("raise SystemExit(3)")
     found = hoplint("--upstream", gateway())
@@ -222,6 +248,18 @@ def test_advised(modes: list[str], host: str | None, port: str | None, said: str
 
 def test_advised_for_a_regular_proxy() -> None:
     assert run.advised([], None, "9")["HTTPS_PROXY"] == "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("command", "run_as"),
+    [
+        (["codex", "exec", "hi"], ["codex", "-c", 'openai_base_url="http://a/v1"', "exec", "hi"]),
+        (["/opt/codex"], ["/opt/codex", "-c", 'openai_base_url="http://a/v1"']),
+        (["python", "codex", "{x}"], ["python", "codex", "{x}"]),
+    ],
+)
+def test_agents_that_read_no_variables_are_told_otherwise(command: list[str], run_as: list[str]) -> None:
+    assert run.steered(command, {"OPENAI_BASE_URL": "http://a/v1"}) == run_as
 
 
 def test_a_command_that_is_not_there(tmp_path) -> None:
