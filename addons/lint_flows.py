@@ -180,7 +180,7 @@ def mended(one: http.HTTPFlow, words: Sequence[str]) -> http.HTTPFlow:
             text=True,
             check=False,
         )
-        if done.returncode not in (0, 1):
+        if done.returncode not in (0, 1) or not after.exists():
             problem = (done.stderr.strip() or "hoplint fix failed").splitlines()[-1]
             raise ValueError(problem.replace(folder, "").removeprefix("hoplint: error: "))
         with after.open("rb") as file:
