@@ -60,15 +60,19 @@ def foreground(command: Sequence[str], environment: Mapping[str, str]) -> int:
     Ctrl-C is for the command alone, which gets it from the terminal; SIGTERM is passed on to it. Raises OSError.
     """
     child: list[subprocess.Popen[bytes]] = []
+    early: list[int] = []
 
     def passed_on(number: int, _: FrameType | None) -> None:
         if number != signal.SIGINT:
+            early.extend([] if child else [number])
             for process in child:
                 process.send_signal(number)
 
     # Not SIG_IGN: the command would inherit it.
     with handled(passed_on, signal.SIGINT, signal.SIGTERM):
         child.append(subprocess.Popen(command, env=dict(environment)))  # noqa: S603
+        for number in early:
+            child[0].send_signal(number)
         code = child[0].wait()
     return code if code >= 0 else 128 - code
 

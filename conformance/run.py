@@ -25,7 +25,7 @@ PROVIDERS = {
 """Variable by which an SDK finds its API -> where it goes without. OpenAI's has the version in its path."""
 
 DEAF = {"codex": ("-c", 'openai_base_url="{OPENAI_BASE_URL}"')}
-"""Agents that read no variable (Codex 0.118 to 0.144 at least, see its issue 16719) -> words that tell them, behind their name."""
+"""Agents that read no variable (Codex, see its issue 16719) -> words that tell them, behind their name."""
 
 
 class CannotRun(RuntimeError):

@@ -66,7 +66,7 @@ def test_signals_while_something_runs_in_the_foreground(number: int, code: int, 
     program = (
         "import os, sys, pathlib\n"
         "from conformance.processes import foreground\n"
-        f"child = {python(f'import pathlib, time; pathlib.Path({str(tmp_path / "up")!r}).touch(); time.sleep(1)')!r}\n"
+        f"child = {python(f'import pathlib, time; pathlib.Path({str(tmp_path / "up")!r}).touch(); time.sleep(3)')!r}\n"
         "sys.exit(foreground(child, os.environ))"
     )
     with subprocess.Popen(python(program), start_new_session=True) as process:
