@@ -67,7 +67,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "stream-generate-content", "gemini", rb"/models/[^/]+:streamGenerateContent", b"POST", completes=True
     ),
     _endpoint("generate-content", "gemini", rb"/models/[^/]+:generateContent", b"POST", completes=True),
-    _endpoint("generate", "sglang", rb"(?<!/key)/generate", b"POST", completes=True),  # not LiteLLM's /key/generate
+    _endpoint(
+        "generate", "sglang", rb"(?<!/key)/generate", b"POST", completes=True
+    ),  # not LiteLLM's /key/generate
 )
 """The first that matches is meant. Sources: the vendors' API references; sglang's http_server.py."""
 

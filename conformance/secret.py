@@ -29,7 +29,9 @@ _LIKE_A_SECRET = re.compile(
     r"(?:^|[-_])(?:api[-_]?key|secret|password|passwd|credentials?|auth[-_]?token)(?:$|[-_])"
 )
 _PLACEHOLDER = re.compile(
-    rb"(?:none|null|undefined|nan|true|false|\[object object\]|\$\{\w+\}|(?-i:\$[A-Z_][A-Z0-9_]*)|<[a-z_ \-]*>|\{\{.*\}\}|your[-_ a-z]*key[-_ a-z]*|)\Z",
+    rb"(?:none|null|undefined|nan|true|false|\[object object\]|"  # what programs write for nothing
+    rb"\$\{\w+\}|(?-i:\$[A-Z_][A-Z0-9_]*)|\{\{.*\}\}|"  # templates
+    rb"<[a-z_ \-]*>|your[-_ a-z]*key[-_ a-z]*|)\Z",  # what manuals write
     re.IGNORECASE,
 )
 _SCHEME = re.compile(rb"(bearer|basic|digest|token|apikey|negotiate|aws4-hmac-sha256)(\s+|$)", re.IGNORECASE)

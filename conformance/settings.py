@@ -27,7 +27,9 @@ PROFILES = Path(__file__).parent / "profiles"
 class ScopeSettings(Table):
     """``[[lint.scope]]``: what to ignore in one place. A finding is ignored where all conditions hold."""
 
-    ignore: tuple[str, ...] = Field(min_length=1, description="What to ignore: rules, topics, rfcNNNN or ALL.")
+    ignore: tuple[str, ...] = Field(
+        min_length=1, description="What to ignore: rules, topics, rfcNNNN or ALL."
+    )
     reason: str = Field(min_length=1, description="Why; reports say it.")
     host: tuple[str, ...] = Field(default=(), description="Globs of the host that the request names.")
     path: tuple[str, ...] = Field(default=(), description="Globs of the path, without its query.")

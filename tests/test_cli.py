@@ -11,7 +11,10 @@ import pytest
 from conformance.cli import main
 
 ROOT = Path(__file__).parents[1]
-DOUBLED = "> GET / HTTP/1.1\n> Host: a\n< HTTP/1.1 200 OK\n< Content-Length: 0\n< Server: a\n< Server: b\n< Date: Fri, 20 Nov 2026 03:14:14 GMT\n"
+DOUBLED = (
+    "> GET / HTTP/1.1\n> Host: a\n< HTTP/1.1 200 OK\n< Content-Length: 0\n< Server: a\n< Server: b\n"
+    "< Date: Fri, 20 Nov 2026 03:14:14 GMT\n"
+)
 CLEAN = "> GET / HTTP/1.1\n> Host: a\n< HTTP/1.1 200 OK\n< Content-Length: 0\n< Date: Fri, 20 Nov 2026 03:14:14 GMT\n"
 
 

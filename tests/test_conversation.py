@@ -15,7 +15,7 @@ CHAT = FORMATS["chat-completions"]
 
 
 def said(text: str, *calls: str) -> Reply:
-    return Reply(CHAT, text=text, calls=[Call(id, "run", "{}") for id in calls], is_whole=True)
+    return Reply(CHAT, text=text, calls=[Call(name, "run", "{}") for name in calls], is_whole=True)
 
 
 def message(role: str, text: str) -> dict:

@@ -68,8 +68,8 @@ OURS: dict[str, set[str]] = {
     "reports/": {"changes", "finding", "manual", "rule", "reports"},
     "arguments": {"rule"},
     "cli": {
-        "addon", "arguments", "baseline", "changes", "demo", "finding", "fix", "jobs", "lint", "manual", "message", "mitm", "policy",
-        "prepare", "recording", "redact", "reports", "rule", "run", "secret", "settings", "transcript",
+        "addon", "arguments", "baseline", "changes", "demo", "finding", "fix", "jobs", "lint", "manual", "message",
+        "mitm", "policy", "prepare", "recording", "redact", "reports", "rule", "run", "secret", "settings", "transcript",
     },
     "__main__": {"cli"},
     "__init__": {"finding", "lint", "message", "policy", "recording", "rule"},

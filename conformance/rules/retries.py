@@ -336,8 +336,9 @@ def retry_storm(turn: Turn) -> Hits:
 
     Counted are tries after an answer of 429 or 5xx or none at all, and those that the client itself calls
     retries (x-stainless-retry-count): a client that cannot read a response fails although the recording shows
-    a 200. Any other success ends the row. Errors of the client are retry-of-permanent-failure, handshakes handshake-repeated-after-refusal,
-    and a GET that is asked for until it succeeds is polling. It is reported with the fifth repetition.
+    a 200. Any other success ends the row. Errors of the client are retry-of-permanent-failure, handshakes
+    handshake-repeated-after-refusal, and a GET that is asked for until it succeeds is polling. It is reported
+    with the fifth repetition.
 
     > A client SHOULD NOT automatically retry a failed automatic retry.
 

@@ -26,7 +26,9 @@ def hoplint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def said(hoplint: Path, *words: object) -> str:
-    done = subprocess.run([hoplint, *map(str, words)], capture_output=True, text=True, cwd=hoplint.parent, timeout=60)
+    done = subprocess.run(
+        [hoplint, *map(str, words)], capture_output=True, text=True, cwd=hoplint.parent, timeout=60
+    )
     assert done.returncode in (0, 1), done.stderr
     return done.stdout
 
@@ -35,6 +37,8 @@ def test_an_installed_hoplint_is_whole(hoplint: Path) -> None:
     addon = Path(said(hoplint, "addons", "dedupe-headers").strip())
     assert addon.is_file()
     assert ROOT not in addon.parents
-    assert "error[duplicate-server]" in said(hoplint, "check", ROOT / "recordings/incidents/duplicate-server.http")
+    assert "error[duplicate-server]" in said(
+        hoplint, "check", ROOT / "recordings/incidents/duplicate-server.http"
+    )
     assert "policy." in said(hoplint, "config", "--profile", "generic")
     assert "duplicate-server" in said(hoplint, "rule")
