@@ -30,6 +30,7 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "servers": ("fastapi==0.163.2", "uvicorn==0.54.0", "httpx==0.28.1"),
     "aiohttp-3.13.4": ("aiohttp==3.13.4",),
     "aiohttp-current": ("aiohttp==3.14.5",),
+    "openai": ("openai==2.54.0",),
     "litellm": ("litellm==1.95.0", "aiohttp==3.13.4"),
 }
 
