@@ -537,7 +537,12 @@ def _run(options: argparse.Namespace) -> int:
             raise Failure(str(problem)) from None
         if not ran.recordings:
             names = " nor ".join(run.PROVIDERS)
-            _note(f"nothing came to the proxy: {command[0]} goes by neither {names}, or had nothing to ask")
+            # A proxy whose upstream refuses hangs up before it has seen a request, and records nothing.
+            where = options.upstream or "the upstream"
+            _note(
+                f"nothing was recorded: {command[0]} goes by neither {names}, had nothing to ask, "
+                f"or {where} cannot be reached"
+            )
             return ran.code
         found = lint.check(
             [recording.read(path) for path in ran.recordings],

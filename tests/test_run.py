@@ -179,7 +179,7 @@ def test_nothing_came(hoplint, gateway, tmp_path) -> None:
     (tmp_path / "agent.py").write_text("raise SystemExit(3)")
     found = hoplint("--upstream", gateway())
     assert found.returncode == 3
-    assert "nothing came to the proxy" in found.stderr
+    assert "nothing was recorded" in found.stderr
 
 
 @pytest.mark.parametrize(
