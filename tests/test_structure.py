@@ -167,6 +167,7 @@ def test_every_test_has_its_module() -> None:
         "test_registry",
         "test_promises",
         "test_recipes",
+        "test_streams_live",
         "test_failures_live",
     }
     for path in (ROOT / "tests").rglob("test_*.py"):
