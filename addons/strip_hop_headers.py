@@ -14,6 +14,9 @@ stands for the hop that should have kept them.
   dropped, and `TE: trailers`, which gRPC needs, stays.
 - Headers that must reach the other end (Authorization, Content-Type, Cookie...) stay although Connection names
   them: otherwise a client could take away what an inner hop relies on.
+- A request with content that came over HTTP/2 without Content-Length gets one where the upstream speaks HTTP/1.1:
+  mitmproxy would send the content without any framing, and the upstream take it for the next request. Requests
+  that mitmproxy streams are left as they are.
 - Sec-WebSocket headers are dropped from requests that open no WebSocket.
 - `from-requests` is dropped from every request: what only a trusted gateway may set, by profile. Behind that
   gateway (`behind-gateway` in `[policy.routing]`) the headers it sets stay.
@@ -146,6 +149,18 @@ def _unwanted(policy: Policy, routing: Routing, host: str | None) -> Callable[[s
     return unwanted
 
 
+def framed(request: Request, length: int) -> Iterator[mitm.Change]:
+    """Content-Length for an HTTP/2 request that HTTP/1.1 would have no framing for; ``length`` in octets."""
+    if length and not request.is_http1 and "content-length" not in request.fields:
+        why = f"HTTP/2 needs none, HTTP/1.1 does: the content has {length} octets (RFC 9112 §6.3)"
+        yield mitm.Change("add", -1, FieldLine(b"content-length", b"%d" % length), why)
+
+
+def speaks_http1(flow: http.HTTPFlow) -> bool:
+    """Whether the upstream is known to speak HTTP/1.1; a connection that is not open yet says nothing."""
+    return flow.request.scheme == "http" or flow.server_conn.alpn in (b"", b"http/1.1")
+
+
 class StripHopHeaders:
     """The wiring."""
 
@@ -172,6 +187,18 @@ class StripHopHeaders:
             return strip(mitm.request_head(flow, fields), self.policy, self.routing, flow.request.host)
 
         mitm.rewrite(flow, "request", self.name, compute, fail_closed=True)
+
+    def request(self, flow: http.HTTPFlow) -> None:
+        # A streamed request's head is on the wire by now: a line would be recorded and never sent.
+        if speaks_http1(flow) and not flow.request.stream:
+            content = flow.request.raw_content or b""
+            mitm.rewrite(
+                flow,
+                "request",
+                self.name,
+                lambda fields: framed(mitm.request_head(flow, fields), len(content)),
+                fail_closed=True,
+            )
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         def compute(fields: Fields) -> Iterator[mitm.Change]:

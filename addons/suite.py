@@ -24,15 +24,18 @@ works against the addons:
   the content would be in the recording and not on the wire.
 
 While mitmproxy runs, such an option is refused and the old value stays.
+
+An addon that fails on a message fails alone: that is logged as an error, and the others do their part.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Callable, Set
 
-from mitmproxy import ctx, exceptions
+from mitmproxy import ctx, exceptions, hooks
 from mitmproxy.addonmanager import Loader, traverse
 
 from conformance import mitm
@@ -55,6 +58,31 @@ ORDER = (
     "stream-events",
 )
 CONFLICTS = ("modify_headers", "stickyauth", "stream_large_bodies", "upstream_auth")
+STARTING = frozenset({"load", "configure", "running"})
+"""Hooks whose errors end mitmproxy or refuse an option."""
+
+
+def contained(addon: object) -> object:
+    """The addon, whose hooks log what they raise.
+
+    mitmproxy calls the hooks of the suite's addons in one go, and after an error it leaves out the rest of them:
+    one addon's failure would let secrets pass that another one strips.
+    """
+    for event in hooks.all_hooks.keys() - STARTING:
+        if callable(hook := getattr(addon, event, None)):
+            setattr(addon, event, _logged(getattr(addon, "name", ""), hook))
+    return addon
+
+
+def _logged(name: str, hook: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(hook)
+    def call(*arguments: object) -> None:
+        try:
+            hook(*arguments)
+        except Exception:
+            logger.exception("%s: failed in %s", name, hook.__name__)
+
+    return call
 
 
 class Suite:
@@ -71,7 +99,7 @@ class Suite:
         self.policy = mitm.early_options(Policy, "suite")  # which addons there are is decided now
         known = scripts()
         self.addons = [
-            addon
+            contained(addon)
             for name in ORDER
             if name not in self.policy.without
             for addon in mitm.script_addons(known[name].path)

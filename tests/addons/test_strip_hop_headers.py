@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mitmproxy import http
+from mitmproxy.test import tflow
 
 from conformance import mitm
 from conformance.known import END_TO_END
@@ -229,6 +231,38 @@ def test_content_that_only_the_close_ends(proxied) -> None:
     assert (
         proxy.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n") == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{}"
     )
+
+
+@pytest.mark.parametrize(
+    ("version", "text", "length", "added"),
+    [
+        (b"HTTP/2.0", "accept: a", 2, [b"2"]),
+        (b"HTTP/3", "", 2, [b"2"]),
+        (b"HTTP/2.0", "", 0, []),
+        (b"HTTP/2.0", "content-length: 2", 2, []),
+        (b"HTTP/1.1", "Transfer-Encoding: chunked", 2, []),
+        (b"HTTP/1.1", "", 2, []),
+    ],
+)
+def test_content_of_http2_gets_a_length(version: bytes, text: str, length: int, added: list[bytes]) -> None:
+    changes = strip_hop_headers.framed(request(text, version=version), length)
+    assert [change.line for change in changes] == [(b"content-length", value) for value in added]
+
+
+@pytest.mark.parametrize(
+    ("url", "alpn", "expected"),
+    [
+        ("http://a", None, True),
+        ("https://a", b"", True),
+        ("https://a", b"http/1.1", True),
+        ("https://a", b"h2", False),
+        ("https://a", None, False),
+    ],
+)
+def test_which_upstreams_speak_http1(url: str, alpn: bytes | None, expected: bool) -> None:
+    flow = tflow.tflow(req=http.Request.make("POST", url))
+    flow.server_conn.alpn = alpn
+    assert strip_hop_headers.speaks_http1(flow) is expected
 
 
 def test_refusal_closes_the_connection(proxied) -> None:
