@@ -351,7 +351,9 @@ class InjectSession:
             return named
         if policy.derive == "off" or flow.is_replay:
             return None
-        scope = self.callers.get(flow, b"")
+        scope = self.callers.get(flow)
+        if scope is None:  # without a caller two of them might share a conversation
+            return None
         if policy.derive == "prefix":
             prompt = conversation.prompt(said)
             if prompt is None:
@@ -429,7 +431,8 @@ def _caller(request: http.Request) -> bytes:
     credentials = [
         value for name, value in request.headers.fields if name.lower().decode("latin-1") in CREDENTIALS
     ]
-    return digest(request.scheme.encode(), request.host.encode(), b"%d" % request.port, *credentials)
+    host = request.host.encode("utf-8", "surrogatepass")
+    return digest(request.scheme.encode(), host, b"%d" % request.port, *credentials)
 
 
 addons = [InjectSession()]
