@@ -27,13 +27,11 @@ from mitmproxy import ctx, http
 from mitmproxy.addonmanager import Loader
 
 from conformance import mitm
-from conformance.known import ALWAYS_ALLOWED, API_KEYS, named
+from conformance.known import ALWAYS_ALLOWED, CREDENTIALS, named
 from conformance.message import Fields, Request, Response
 from conformance.policy import ResponseHeaders as Policy
 from conformance.policy import Routing
 from conformance.rules.leaks import PROVIDERS_OWN, addresses_inside
-
-CREDENTIALS = API_KEYS | {"authorization"}
 
 
 def withheld(

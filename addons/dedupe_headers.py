@@ -30,7 +30,7 @@ from mitmproxy import ctx, http
 from mitmproxy.addonmanager import Loader
 
 from conformance import mitm
-from conformance.known import API_KEYS, REPEATABLE, REQUEST_IDS, SESSION_HEADERS, SINGLETONS
+from conformance.known import API_KEYS, CREDENTIALS, REPEATABLE, REQUEST_IDS, SESSION_HEADERS, SINGLETONS
 from conformance.message import FieldLine, Fields
 from conformance.policy import DedupeHeaders as Policy
 from conformance.secret import shown
@@ -49,7 +49,7 @@ ONCE = (
         "x-xss-protection",
     }
 )
-CREDENTIALS = API_KEYS | {"authorization", "proxy-authorization"}
+NOT_CHOSEN = CREDENTIALS | {"proxy-authorization"}
 """Whoever chooses one of two credentials decides who the client is."""
 
 
@@ -77,7 +77,7 @@ def _repeats(
     name: str, lines: tuple[FieldLine, ...], once: Set[str], keep_last: Set[str]
 ) -> Iterator[tuple[FieldLine, str]]:
     kept = lines[-1] if name in keep_last else lines[0]
-    if (name == "host" or name in CREDENTIALS) and any(line.value != kept.value for line in lines):
+    if (name == "host" or name in NOT_CHOSEN) and any(line.value != kept.value for line in lines):
         return
     for line in lines:
         if line is not kept and (name in once or line.name != kept.name):

@@ -43,7 +43,8 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy.mode_specs import ReverseMode
 
 from conformance import credential, mitm
-from conformance.credential import FIELDS, OAUTH_TOKENS, Judged
+from conformance.credential import OAUTH_TOKENS, Judged
+from conformance.known import CREDENTIALS
 from conformance.message import FieldLine, Fields, Request
 from conformance.policy import Auth, PolicyError, reveal
 from conformance.policy import InjectAuth as Policy
@@ -129,7 +130,7 @@ def _read(request: Request) -> tuple[list[_Line], dict[int, str]]:
     judged = {id(found.line): found for found in credential.judged(request)}
     lines, dropped = [], {}
     for at, line in enumerate(request.fields):
-        if line.key not in FIELDS:
+        if line.key not in CREDENTIALS:
             continue
         found = judged[id(line)]
         token = _token(line.value) if found.rule in _MISSPELT else None

@@ -52,8 +52,7 @@ from mitmproxy.addonmanager import Loader
 from conformance import conversation, llm, mitm
 from conformance.content import document
 from conformance.conversation import CLAUDE_USER
-from conformance.history import CREDENTIALS
-from conformance.known import BRANCHES, CONVERSATION_IDS, SAME_SESSION
+from conformance.known import BRANCHES, CONVERSATION_IDS, CREDENTIALS, SAME_SESSION
 from conformance.message import Exchange, FieldLine, Fields, Request
 from conformance.policy import InjectSession as Policy
 from conformance.policy import PolicyError, Session, reveal

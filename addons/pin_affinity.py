@@ -38,8 +38,7 @@ from mitmproxy.addonmanager import Loader
 
 from conformance import conversation, mitm
 from conformance.content import document
-from conformance.history import CREDENTIALS
-from conformance.known import BRANCHES, CONVERSATION_IDS
+from conformance.known import BRANCHES, CONVERSATION_IDS, CREDENTIALS
 from conformance.message import FieldLine, Fields, Request
 from conformance.policy import PinAffinity as Policy
 from conformance.policy import Session
@@ -73,7 +72,7 @@ def place(request: Request, upstream: bytes, session: Session) -> Place | None:
         return None
     branch = [(name, value) for name in sorted(BRANCHES) if (value := _id(request.fields, name))]
     named = [part for name, value in (*ids, *branch) for part in (name.encode(), value)]
-    who = [line.value for name in CREDENTIALS for line in request.fields.lines(name)]
+    who = [line.value for name in sorted(CREDENTIALS) for line in request.fields.lines(name)]
     return Place(
         key=digest(upstream, digest(*who), *named),
         upstream=upstream,

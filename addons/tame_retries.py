@@ -35,7 +35,8 @@ from mitmproxy.addonmanager import Loader
 
 from conformance import mitm
 from conformance.grammar import DIGITS, date
-from conformance.history import CREDENTIALS, waits
+from conformance.history import waits
+from conformance.known import CREDENTIALS
 from conformance.message import FieldLine, Fields, Response
 from conformance.policy import TameRetries as Policy
 from conformance.secret import shown

@@ -7,7 +7,6 @@ what was asked for; everything else goes to stderr.
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import json
 import os
 import shlex
@@ -105,7 +104,7 @@ def _names(values: Iterable[str]) -> list[str]:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from conformance import jobs, recording
+    from conformance import jobs, lint, recording
 
     prepared = _prepared(options)
     failures: list[str] = []
@@ -114,7 +113,7 @@ def _check(options: argparse.Namespace) -> int:
     for path in options.paths:
         try:
             found = recording.find([path])
-            paths += [one for one in found if not _excluded(one, exclude)]
+            paths += [one for one in found if not any(lint.matches(one, glob) for glob in exclude)]
         except recording.RecordingError as problem:
             failures.append(str(problem))
     with _progress(options) as progress:
@@ -332,10 +331,6 @@ def _report_option(value: str, formats: Iterable[str]) -> tuple[str, Path]:
     if name not in formats:
         raise UnknownName("format", name, formats)
     return name, Path(path)
-
-
-def _excluded(path: str, globs: Iterable[str]) -> bool:
-    return any(fnmatch.fnmatch(path, glob) or Path(path).match(glob) for glob in globs)
 
 
 @contextmanager

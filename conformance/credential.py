@@ -14,15 +14,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from conformance import grammar, llm
-from conformance.known import API_KEYS, JOINED
+from conformance.known import CREDENTIALS, JOINED
 from conformance.message import FieldLine, Request
 from conformance.secret import is_secret_field, quoted, shown
 
 if TYPE_CHECKING:
     from conformance.policy import Auth
-
-FIELDS = frozenset({"authorization", *API_KEYS})
-"""The headers that are judged here."""
 
 # b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="        (RFC 6750 §2.1)
 B64TOKEN = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")
@@ -117,11 +114,11 @@ class Judged(NamedTuple):
 
 
 def judged(request: Request) -> tuple[Judged, ...]:
-    """Every line of FIELDS, in order; found out once for each message."""
+    """Every line of CREDENTIALS, in order; found out once for each message."""
     kept = request.__dict__
     if "_credentials" not in kept:
         found = []
-        for name in FIELDS & request.fields.names:
+        for name in CREDENTIALS & request.fields.names:
             judge = _authorization if name == "authorization" else _api_key
             found += [judge(line) for line in request.fields.lines(name)]
         if len(found) > 1:
@@ -291,7 +288,7 @@ def _in_company(one: Judged, others: list[Judged]) -> Judged:
 def carries_credential(request: Request) -> bool:
     """Whether anything in the request could be a credential; where in doubt, yes."""
     names = request.fields.names
-    if not names.isdisjoint(FIELDS):
+    if not names.isdisjoint(CREDENTIALS):
         return True
     if any(is_secret_field(name.encode("latin-1")) and name not in _NO_CREDENTIALS for name in names):
         return True

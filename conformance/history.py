@@ -32,9 +32,9 @@ KEPT_ALIKE = 32
 SHOWN = 200
 """Characters of an id that are kept, so that a hostile one is not kept whole."""
 
-CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key")
+_CREDENTIALS = tuple(sorted(known.CREDENTIALS))  # in one order: they are digested together
 _DECISIVE = (
-    *CREDENTIALS,
+    *_CREDENTIALS,
     "accept", "content-type", "content-encoding", "anthropic-version", "anthropic-beta", "openai-beta", "api-version",
     "openai-organization", "openai-project", "chatgpt-account-id", "upgrade", "sec-websocket-version",
     "sec-websocket-protocol",
@@ -313,7 +313,7 @@ def _untold(exchange: Exchange) -> Iterator[bytes]:
     """What sets a refused request apart: a masked credential may be the same as another masked one, or not."""
     refused = exchange.response is not None and exchange.response.status in (401, 403)
     fields = exchange.request.fields
-    if refused and any(b"***" in line.value for name in CREDENTIALS for line in fields.lines(name)):
+    if refused and any(b"***" in line.value for name in _CREDENTIALS for line in fields.lines(name)):
         yield b"%d" % exchange.number
 
 
@@ -347,7 +347,7 @@ def _text(value: bytes) -> str:
 
 
 def _credential(fields: Fields) -> bytes | None:
-    values = [line.value for name in CREDENTIALS if name in fields.names for line in fields.lines(name)]
+    values = [line.value for name in _CREDENTIALS if name in fields.names for line in fields.lines(name)]
     return _digest(*values) if values else None
 
 

@@ -215,6 +215,9 @@ DATES: frozenset[str] = frozenset(
 API_KEYS: frozenset[str] = frozenset({"x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key"})
 """Fields that carry a vendor's API key: Anthropic, Azure OpenAI, Google, LiteLLM."""
 
+CREDENTIALS: frozenset[str] = API_KEYS | {"authorization"}
+"""Fields by which an API knows its caller."""
+
 API_VERSIONS: frozenset[str] = frozenset({"anthropic-version", "api-version"})
 """Fields that name the version of the API that is meant: Anthropic; Azure, beside the query."""
 

@@ -86,7 +86,7 @@ def check(
     run = Run(rules)
     for recording in recordings:
         ignored = {
-            name for glob, names in settings.per_recording if _matches(recording.path, glob) for name in names
+            name for glob, names in settings.per_recording if matches(recording.path, glob) for name in names
         }
         wanted, severities = policy, settings.severities
         if recording.profile is not None and settings.profiled:
@@ -145,7 +145,7 @@ def compare(
     for legs in pairs:
         linter.take_legs(legs)
     for finding in linter.findings:
-        globs = [names for glob, names in settings.per_recording if _matches(finding.at.recording, glob)]
+        globs = [names for glob, names in settings.per_recording if matches(finding.at.recording, glob)]
         if any(finding.rule in names for names in globs):
             run.suppressed.append(Suppressed(finding, "settings", "[lint.per-recording]"))
         else:
@@ -193,7 +193,8 @@ def _generic() -> Policy:
     return Policy()
 
 
-def _matches(path: str, glob: str) -> bool:
+def matches(path: str, glob: str) -> bool:
+    """Whether a glob of the settings means this recording: by its whole path or from the right."""
     return fnmatch.fnmatch(path, glob) or PurePath(path).match(glob)
 
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple
 
 from conformance import message as m
 
@@ -309,8 +309,3 @@ def select(
                 if not hits:
                     raise UnknownName("rule or topic", selector, known)
     return {name: rules[name] for name, (_, wanted) in verdicts.items() if wanted}
-
-
-def is_place(thing: Any) -> bool:
-    """Whether a rule may yield it as ``where``."""
-    return isinstance(thing, get_args(Place))

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from conformance import grammar
 from conformance.credential import (
-    FIELDS,
     OAUTH_TOKENS,
     Judged,
     are_opposed,
@@ -35,7 +34,7 @@ from conformance.credential import (
     needs_credential,
     parameters,
 )
-from conformance.known import API_KEYS
+from conformance.known import API_KEYS, CREDENTIALS
 from conformance.message import Exchange, FieldLine, Request, Response, Turn
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted, shown
@@ -160,7 +159,7 @@ def empty_bearer_token(request: Request) -> Hits:
     "RFC 6750 §2.1",
     severity=ERROR,
     fix="inject-auth",
-    fields=FIELDS,
+    fields=CREDENTIALS,
     breaks=("sglang-router 0.3.2", "smg 1.13.0", "litellm proxy 1.106.2", "haproxy"),
 )
 def placeholder_bearer_token(request: Request) -> Hits:
@@ -195,7 +194,7 @@ def placeholder_bearer_token(request: Request) -> Hits:
     yield from _broken(request, "placeholder-bearer-token")
 
 
-@rule("RFC 6750 §2.1", severity=ERROR, fix="inject-auth", fields=FIELDS)
+@rule("RFC 6750 §2.1", severity=ERROR, fix="inject-auth", fields=CREDENTIALS)
 def unexpanded_template_in_credential(request: Request) -> Hits:
     """The credential is an unexpanded template such as ${API_KEY}.
 
@@ -226,7 +225,7 @@ def unexpanded_template_in_credential(request: Request) -> Hits:
     yield from _broken(request, "unexpanded-template-in-credential")
 
 
-@rule("RFC 6750 §2.1", "RFC 9110 §11.2", severity=ERROR, fix="inject-auth", fields=FIELDS)
+@rule("RFC 6750 §2.1", "RFC 9110 §11.2", severity=ERROR, fix="inject-auth", fields=CREDENTIALS)
 def doubled_bearer_scheme(request: Request) -> Hits:
     """The credential repeats its scheme or holds quotes or two tokens.
 
@@ -339,7 +338,7 @@ def empty_api_key_header(request: Request) -> Hits:
     yield from _broken(request, "empty-api-key-header")
 
 
-@rule("NVIDIA-NeMo/nemo-platform#1589", severity=ERROR, fix="inject-auth", fields=FIELDS)
+@rule("NVIDIA-NeMo/nemo-platform#1589", severity=ERROR, fix="inject-auth", fields=CREDENTIALS)
 def placeholder_api_key(request: Request) -> Hits:
     """An API key header holds a placeholder.
 
@@ -402,7 +401,7 @@ def credentials_missing(exchange: Exchange, policy: Policy) -> Hits:
         > Host: openrouter.ai
     """
     request = exchange.request
-    if not policy.auth.required or not request.fields.names.isdisjoint(FIELDS) or _succeeded(exchange):
+    if not policy.auth.required or not request.fields.names.isdisjoint(CREDENTIALS) or _succeeded(exchange):
         return
     if not needs_credential(request, policy.auth) or is_control(request, policy.auth):
         return
@@ -412,7 +411,7 @@ def credentials_missing(exchange: Exchange, policy: Policy) -> Hits:
     yield request, f"no header of this request holds a credential; the upstream requires {wanted}"
 
 
-@rule("BerriAI/litellm#33055", severity=ERROR, fix="inject-auth", fields=FIELDS)
+@rule("BerriAI/litellm#33055", severity=ERROR, fix="inject-auth", fields=CREDENTIALS)
 def wrong_credential_header(exchange: Exchange, policy: Policy) -> Hits:
     """The credential is in a header the upstream does not read.
 
@@ -448,7 +447,7 @@ def wrong_credential_header(exchange: Exchange, policy: Policy) -> Hits:
             yield found.line, f"{said} is not read by the upstream, which reads {' or '.join(read)}"
 
 
-@rule("RFC 9110 §11.6.2", "RFC 7235 §4.2", severity=ERROR, fix="inject-auth", fields=FIELDS)
+@rule("RFC 9110 §11.6.2", "RFC 7235 §4.2", severity=ERROR, fix="inject-auth", fields=CREDENTIALS)
 def conflicting_credentials(request: Request) -> Hits:
     """The request carries two different credentials.
 
@@ -546,7 +545,11 @@ def control_plane_key_missing(exchange: Exchange, policy: Policy) -> Hits:
     request = exchange.request
     if not _refused(exchange) and (not policy.auth.required or _succeeded(exchange)):
         return
-    if not request.verbatim or not request.fields.names.isdisjoint(FIELDS) or request.method == b"OPTIONS":
+    if (
+        not request.verbatim
+        or not request.fields.names.isdisjoint(CREDENTIALS)
+        or request.method == b"OPTIONS"
+    ):
         return
     if is_control(request, policy.auth) and not carries_credential(request):
         answered = f" and was answered {exchange.response.status}" if exchange.response is not None else ""
@@ -559,7 +562,7 @@ def control_plane_key_missing(exchange: Exchange, policy: Policy) -> Hits:
     "RFC 7231 §6.5.3",
     severity=ERROR,
     fix="inject-auth",
-    fields=FIELDS,
+    fields=CREDENTIALS,
     breaks=("SGLang 0.5.23",),
 )
 def data_key_on_control_plane(request: Request, policy: Policy) -> Hits:
@@ -599,7 +602,7 @@ def data_key_on_control_plane(request: Request, policy: Policy) -> Hits:
             )
 
 
-@rule("RFC 9110 §17.16", severity=WARNING, fix="inject-auth", fields=FIELDS)
+@rule("RFC 9110 §17.16", severity=WARNING, fix="inject-auth", fields=CREDENTIALS)
 def control_plane_key_on_data_path(request: Request, policy: Policy) -> Hits:
     """An ordinary request carries the control-plane key.
 
@@ -670,7 +673,7 @@ def oauth_token_as_api_key(request: Request) -> Hits:
                 )
 
 
-@rule("RFC 6750 §5.3", "RFC 9110 §17.16.1", severity=WARNING, fields=FIELDS)
+@rule("RFC 6750 §5.3", "RFC 9110 §17.16.1", severity=WARNING, fields=CREDENTIALS)
 def credentials_over_plain_http(exchange: Exchange) -> Hits:
     """Credentials travel over plain HTTP to a host that is not local.
 

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 
 from conformance import grammar
-from conformance.known import API_KEYS
+from conformance.known import CREDENTIALS
 from conformance.message import Exchange, FieldLine, Legs, Message, Request, Response, Turn
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import mask_text, mask_value, quoted, shown
@@ -1429,7 +1429,7 @@ def websocket_handshake_header_changed(legs: Legs) -> Hits:
     ]
     if lost and not legs.declared("request", "sec-websocket-protocol"):
         yield went, f"{legs.hop} did not offer the subprotocol {quoted(mask_text(b', '.join(lost)), 80)}"
-    if came.fields.names & _CREDENTIALS and not went.fields.names & _CREDENTIALS and not _holds_key(sent):
+    if came.fields.names & CREDENTIALS and not went.fields.names & CREDENTIALS and not _holds_key(sent):
         yield went, f"{legs.hop} sent the handshake without any credential; the client had given one"
     if legs.responses is not None and legs.responses[0].status == legs.responses[1].status == 101:
         chosen, told = map(_protocols, legs.responses)
@@ -1444,9 +1444,6 @@ def websocket_handshake_header_changed(legs: Legs) -> Hits:
                 for some in (chosen, told)
             ]
             yield legs.responses[1], f"the upstream chose {names[0]}, {legs.hop} told the client {names[1]}"
-
-
-_CREDENTIALS = API_KEYS | {"authorization"}
 
 
 def _protocols(message: Message) -> list[bytes]:

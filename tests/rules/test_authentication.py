@@ -172,7 +172,7 @@ def test_what_the_rules_about_field_lines_see_is_theirs() -> None:
             assert found == ([rule] if name == "Authorization" or rule != "joined-singleton-value" else [])
 
 
-@pytest.mark.parametrize("field", sorted(authentication.FIELDS))
+@pytest.mark.parametrize("field", sorted(authentication.CREDENTIALS))
 def test_nothings_that_the_general_rules_leave_to_this_topic_are_found_once(field: str) -> None:
     assert JUDGED_BY[field] in TOPIC
     for value in ["", *(nothing.decode() for nothing in _NOTHINGS)]:
@@ -558,7 +558,7 @@ def test_no_why_holds_a_credential() -> None:
         f"Bearer <{canary}", f"Bearer <{canary}>", f"<{canary}>", f"'{canary}'", f"sk-ant-oat01-{canary}",
     ]  # fmt: skip
     for value in values:
-        for name in (*authentication.FIELDS, "Authorization"):
+        for name in (*authentication.CREDENTIALS, "Authorization"):
             exchange = Exchange(
                 request=request([(name, value)], f"/flush_cache?api_key={canary}"),
                 response=answer(401),
