@@ -12,7 +12,7 @@ from conformance.rule import Rule
 
 def text(rule: Rule) -> str:
     """One rule for the terminal."""
-    lines = [f"{rule.name}  ({rule.topic}, {rule.severity})", "", rule.summary, "", _plain(rule.prose), ""]
+    lines = [f"{rule.name}  ({rule.topic}, {_level(rule)})", "", rule.summary, "", _plain(rule.prose), ""]
     for example in rule.examples:
         lines += [
             "Bad:" if example.bad else "Good:",
@@ -30,7 +30,10 @@ def table(rules: Mapping[str, Rule]) -> str:
     lines: list[str] = []
     for topic, members in _by_topic(rules):
         lines += ["" if lines else None, f"{topic}: {_about(topic)}"]  # type: ignore[list-item]
-        lines += [f"  {rule.name:<{width}}  {rule.severity:<7}  {rule.summary}" for rule in members]
+        lines += [
+            f"  {rule.name:<{width}}  {rule.severity if rule.by_default else 'note, off':<9}  {rule.summary}"
+            for rule in members
+        ]
     return "\n".join(line for line in lines if line is not None) + "\n"
 
 
@@ -43,7 +46,8 @@ def markdown(rules: Mapping[str, Rule]) -> str:
         "",
         f"{len(rules)} rules. A name states the defect; it, its topic or `rfcNNNN` is what `--select`, `--ignore` and",
         "`hoplint: ignore[...]` take. **error**: violates a MUST, or is known to break a named client or server.",
-        "**warning**: violates a SHOULD, or is a known hazard. **note**: advice, off by default.",
+        "**warning**: violates a SHOULD, or is a known hazard. **note**: advice, off unless",
+        "selected.",
         "",
     ]
     for topic, members in _by_topic(rules):
@@ -69,6 +73,7 @@ def as_json(rules: Iterable[Rule]) -> str:
                     "name": rule.name,
                     "topic": rule.topic,
                     "severity": str(rule.severity),
+                    "default": rule.by_default,
                     "summary": rule.summary,
                     "why": _plain(rule.prose),
                     "rfc": list(rule.source),
@@ -92,7 +97,7 @@ def _page(rule: Rule) -> list[str]:
     lines = [
         f"### {rule.name}",
         "",
-        f"{rule.severity}. {rule.summary}",
+        f"{_level(rule)}. {rule.summary}",
         "",
         rule.prose.replace("``", "`"),
         "",
@@ -101,6 +106,10 @@ def _page(rule: Rule) -> list[str]:
     for example in rule.examples:
         lines += ["", "Bad:" if example.bad else "Good:", "", "```", example.text, "```"]
     return lines
+
+
+def _level(rule: Rule) -> str:
+    return str(rule.severity) if rule.by_default else f"{rule.severity}, off unless selected"
 
 
 def _facts(rule: Rule) -> list[tuple[str, str]]:

@@ -118,6 +118,11 @@ class Rule:
     check: Callable[..., Hits] = field(repr=False)
 
     @property
+    def by_default(self) -> bool:
+        """Whether it runs without being selected; notes are advice and do not."""
+        return self.severity is not NOTE
+
+    @property
     def summary(self) -> str:
         """The defect in one sentence."""
         return self.doc.partition("\n")[0]
@@ -292,7 +297,7 @@ def select(
     """
     known = {*rules, *(r.topic for r in rules.values()), "ALL"}
     verdicts: dict[str, tuple[tuple[int, int, int], bool]] = {
-        name: ((0, 0, 0), candidate.severity is not NOTE) for name, candidate in rules.items()
+        name: ((0, 0, 0), candidate.by_default) for name, candidate in rules.items()
     }
     for depth, (chosen, extended, ignored) in enumerate(layers, 1):
         if chosen is not None:  # an explicit selection starts from nothing

@@ -22,6 +22,19 @@ def test_the_table_has_every_rule_once() -> None:
     assert [sum(line.startswith(f"  {name} ") for line in lines) for name in RULES] == [1] * len(RULES)
 
 
+def test_what_is_off_unless_selected_says_so() -> None:
+    note, error = RULES["retry-after-too-long"], RULES["duplicate-server"]
+    said = "note, off unless selected"
+    assert said in manual.text(note)
+    assert said in manual.page(note)
+    assert "note, off" in manual.table({note.name: note})
+    assert [entry["default"] for entry in json.loads(manual.as_json([note, error]))] == [False, True]
+    assert not any(
+        "off" in line
+        for line in (manual.text(error).split("\n")[0], manual.table({error.name: error}).split("\n")[1])
+    )
+
+
 def test_the_page_has_every_rule_and_links_to_it() -> None:
     page = manual.markdown(RULES)
     for name in RULES:

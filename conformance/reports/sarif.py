@@ -104,7 +104,10 @@ def _rule(rule: Rule) -> dict[str, object]:
         "fullDescription": {"text": wording.paragraph(rule) or rule.summary},
         "help": {"text": manual.text(rule), "markdown": manual.page(rule)},
         **({"helpUri": link} if link else {}),
-        "defaultConfiguration": {"level": str(rule.severity)},
+        "defaultConfiguration": {
+            "level": str(rule.severity),
+            **({} if rule.by_default else {"enabled": False}),
+        },
         "properties": {
             "tags": [rule.topic, *rfcs],
             "precision": _PRECISION[rule.severity],

@@ -42,6 +42,8 @@ def test_every_rule_that_is_selected_is_explained() -> None:
     assert only["invocations"] == [{"executionSuccessful": True, "toolExecutionNotifications": []}]
     rule = next(rule for rule in rules if rule["id"] == "duplicate-server")
     assert rule["defaultConfiguration"] == {"level": "error"}
+    note = next(rule for rule in rules if rule["id"] == "retry-after-too-long")
+    assert note["defaultConfiguration"] == {"level": "note", "enabled": False}
     assert rule["helpUri"] == "https://www.rfc-editor.org/rfc/rfc9110#section-5.3"
     assert "### duplicate-server" in rule["help"]["markdown"]
     assert "Bad:" in rule["help"]["text"]
