@@ -23,6 +23,15 @@ def test_the_page_of_rules_is_fresh() -> None:
     )
 
 
+def test_the_page_of_real_systems_is_fresh() -> None:
+    made = subprocess.run(
+        [sys.executable, ROOT / "tests/e2e/table.py"], capture_output=True, text=True, check=True
+    )
+    assert (ROOT / "tests/e2e/README.md").read_text() == made.stdout, (
+        "regenerate: uv run python tests/e2e/table.py > tests/e2e/README.md"
+    )
+
+
 def commands() -> list[list[str]]:
     """The `hoplint ...` lines of the README's shell blocks that need no server."""
     found = []

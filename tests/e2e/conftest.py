@@ -1,80 +1,240 @@
-"""Real servers, proxies and clients in environments of their own, on loopback.
+"""Real servers, proxies and clients in environments of their own, on loopback; and what became of them.
 
-An environment is a venv with pinned packages under .cache/e2e, built once by uv. Where it cannot be built the
-tests are skipped and say why; with HOPLINT_E2E_REQUIRED set (as in CI) they fail instead.
+An environment is what ENVIRONMENTS says of it: packages from PyPI or npm at pinned versions, installed once under
+.cache/e2e. Programs of Debian (``program("haproxy")``) are used if they are there; no test installs one. What cannot be
+had skips the tests that need it, with the reason; with HOPLINT_E2E_REQUIRED set (as in CI) they fail instead.
+
+A test of a real system stands for a row of the table in README.md::
+
+    @pytest.mark.heavy  # what takes long to install or to run, or needs more than PyPI
+    @pytest.mark.row("1. Doubled Server", "sglang-router, litellm", "sglang-router", "litellm")
+    def test_doubled_server(record, environment, start, mitmdump, proxy) -> None:
+        ...
+        record(without="9 POSTs, InternalServerError", with_="1 POST, 200")
+
+``row(incident, system, *environments)``: the versions are those that ENVIRONMENTS pins for the environments named. Tests
+with the same incident and system, such as two halves, share a row. ``record`` says what was seen, in a few words, and
+may add versions: ``record(versions=("chromium 156.0",))``. ``--write-results`` writes the rows of this run over those in
+results.json; ``uv run python tests/e2e/table.py`` makes README.md of it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache" / "e2e"
 PROGRAMS = Path(__file__).parent / "programs"
+RESULTS = Path(__file__).with_name("results.json")
 SECONDS = 60
 """How long anything may take to come up or to answer."""
 
-ENVIRONMENTS: dict[str, tuple[str, ...]] = {
-    "servers": ("fastapi==0.163.2", "uvicorn==0.54.0", "httpx==0.28.1"),
-    "aiohttp-3.13.4": ("aiohttp==3.13.4",),
-    "aiohttp-current": ("aiohttp==3.14.5",),
-    "openai": ("openai==2.54.0",),
-    "litellm": ("litellm==1.95.0", "aiohttp==3.13.4"),
+
+class Environment(NamedTuple):
+    """Packages that are installed together, away from everything else."""
+
+    packages: tuple[str, ...]
+    """As uv and npm take them, pinned: ``name==1.2``, ``@scope/name@1.2``."""
+    python: str = f"{sys.version_info.major}.{sys.version_info.minor}"
+    npm: bool = False
+
+
+def pypi(*packages: str, python: str = Environment._field_defaults["python"]) -> Environment:
+    """A virtual environment."""
+    return Environment(packages, python)
+
+
+def npm(*packages: str) -> Environment:
+    """A folder with node_modules."""
+    return Environment(packages, npm=True)
+
+
+ENVIRONMENTS: dict[str, Environment] = {
+    "servers": pypi("fastapi==0.163.2", "uvicorn==0.54.0", "httpx==0.28.1"),
+    "aiohttp-3.13.4": pypi("aiohttp==3.13.4"),
+    "aiohttp-current": pypi("aiohttp==3.14.5"),
+    "openai": pypi("openai==2.54.0"),
+    "litellm": pypi("litellm==1.95.0", "aiohttp==3.13.4"),
+    "sglang-router": pypi("sglang-router==0.3.2"),
+    "smg": pypi("smg==1.13.0"),
+    "harbor": pypi("harbor==0.24.0", "aiohttp==3.13.4"),
 }
+
+
+# Results
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    said = "write what the end-to-end tests saw into tests/e2e/results.json"
+    parser.addoption("--write-results", action="store_true", help=said)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[ROWS] = {}
+
+
+ROWS = pytest.StashKey[dict[tuple[str, str], dict[str, Any]]]()
+"""The rows of this run by incident and system."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.e2e)
+        if Path(__file__).parent not in item.path.parents:
+            continue
+        item.add_marker(pytest.mark.e2e)
+        for mark in item.iter_markers("row"):
+            incident, system, *environments = mark.args
+            packages = [package for name in environments for package in ENVIRONMENTS[name].packages]
+            item.user_properties += [("row", [incident, system]), ("versions", packages)]
 
 
-def _unavailable(reason: str) -> None:
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Say what was seen: ``record(without="9 POSTs, then an error", with_="1 POST, 200", versions=("go 1.19",))``."""
+
+    def note(*, without: str = "", with_: str = "", versions: Sequence[str] = ()) -> None:
+        said = {"without": without, "with": with_, "versions": list(versions)}
+        request.node.user_properties += [(name, value) for name, value in said.items() if value]
+
+    return note
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    said = item.user_properties
+    key = next((tuple(value) for name, value in said if name == "row"), None)
+    if key is None or (report.when != "call" and report.passed):
+        return report
+    row = item.config.stash[ROWS].setdefault(key, {"versions": [f"mitmproxy=={version('mitmproxy')}"]})
+    for name, value in said:
+        if name == "versions":
+            row[name] += [each for each in value if each not in row[name]]
+        elif name != "row":
+            row[name] = value
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+    verdict = (
+        "fails"
+        if report.failed
+        else f"not run: {reason.removeprefix('Skipped: ')}"
+        if report.skipped
+        else "holds"
+    )
+    # Of several tests the worst counts.
+    row["verdict"] = max(
+        row.get("verdict", "holds"), verdict, key=lambda each: (each == "fails", each != "holds")
+    )
+    row["date"] = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not session.config.getoption("--write-results", False):
+        return
+    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    known = {(row["incident"], row["system"]): row for row in rows}
+    for (incident, system), row in session.config.stash[ROWS].items():
+        known[incident, system] = {"incident": incident, "system": system, **row}
+    fresh = [known[key] for key in sorted(known)]
+    RESULTS.write_text(json.dumps(fresh, indent=1, ensure_ascii=False) + "\n")
+
+
+# Environments
+
+
+def _unavailable(reason: str) -> NoReturn:
     if os.environ.get("HOPLINT_E2E_REQUIRED"):
         pytest.fail(reason)
     pytest.skip(reason)
 
 
+def _program(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        _unavailable(f"{name} is not on the PATH")
+    return found
+
+
+def _installers(home: Path, wanted: Environment) -> list[list[str]]:
+    """The commands that install an environment."""
+    if wanted.npm:
+        return [
+            [_program("npm"), "install", "--no-fund", "--no-audit", "--prefix", str(home), *wanted.packages]
+        ]
+    uv = _program("uv")
+    interpreter = str(home / "bin" / "python")
+    return [
+        [uv, "venv", "--quiet", "--python", wanted.python, str(home)],
+        [uv, "pip", "install", "--quiet", "--python", interpreter, *wanted.packages],
+    ]
+
+
+def _build(name: str) -> Path:
+    wanted = ENVIRONMENTS[name]
+    digest = hashlib.sha256("\n".join([wanted.python, *wanted.packages]).encode()).hexdigest()[:8]
+    home = CACHE / f"{name}-{digest}"
+    programs = home / ("node_modules/.bin" if wanted.npm else "bin")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    # pyenv's Pythons are behind shims that work for the chosen version only.
+    pyenv = sorted(Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser().glob("versions/*/bin"))
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *map(str, pyenv)])
+    with home.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be installing it
+        if (home / "complete").exists():
+            return programs
+        shutil.rmtree(home, ignore_errors=True)
+        for command in _installers(home, wanted):
+            try:
+                done = subprocess.run(
+                    command, capture_output=True, text=True, timeout=900, cwd=ROOT, env={**os.environ, "PATH": path}
+                )  # fmt: skip
+            except subprocess.TimeoutExpired:
+                _unavailable(
+                    f"environment {name}: {' '.join(wanted.packages)} is not installed after 15 minutes"
+                )
+            if done.returncode:
+                said = " ".join(done.stderr.split())[-400:]
+                _unavailable(f"environment {name}: {' '.join(wanted.packages)} cannot be installed: {said}")
+        (home / "complete").touch()
+    return programs
+
+
+@pytest.fixture(scope="session")
+def environment() -> Callable[[str], Path]:
+    """The folder with the programs of a named environment, installed on first use."""
+    return _build
+
+
 @pytest.fixture(scope="session")
 def python() -> Callable[[str], Path]:
-    """The interpreter of a named environment, built on first use."""
+    """The interpreter of a named environment, installed on first use."""
+    return lambda name: _build(name) / "python"
 
-    def build(name: str) -> Path:
-        packages = ENVIRONMENTS[name]
-        digest = hashlib.sha256("\n".join(packages).encode()).hexdigest()[:8]
-        home = CACHE / f"{name}-{digest}"
-        interpreter = home / "bin" / "python"
-        if (home / "complete").exists():
-            return interpreter
-        uv = shutil.which("uv")
-        if uv is None:
-            _unavailable("uv is not on the PATH: it builds the environments of the end-to-end tests")
-        shutil.rmtree(home, ignore_errors=True)
-        for command in (
-            [uv, "venv", "--quiet", "--python", sys.executable, str(home)],
-            [uv, "pip", "install", "--quiet", "--python", str(interpreter), *packages],
-        ):
-            done = subprocess.run(command, capture_output=True, text=True, timeout=900)
-            if done.returncode:
-                _unavailable(
-                    f"environment {name} ({', '.join(packages)}) cannot be built: {done.stderr.strip()[-400:]}"
-                )
-        (home / "complete").touch()
-        return interpreter
 
-    return build
+@pytest.fixture(scope="session")
+def program() -> Callable[[str], str]:
+    """The path of a program of this machine."""
+    return _program
+
+
+# Processes
 
 
 def _free_port() -> int:
@@ -89,92 +249,142 @@ def free_port() -> Callable[[], int]:
     return _free_port
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start a server and wait until it listens on its port; whatever was started is ended after the test."""
-    running: list[tuple[subprocess.Popen[bytes], Path]] = []
+class Running(NamedTuple):
+    """A process that was started, and the file with what it says."""
 
-    def begin(command: Sequence[object], port: int) -> subprocess.Popen[bytes]:
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def stop(self) -> None:
+        """End it and what it has started, asking first."""
+        group = self.process.pid
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(group, signal.SIGTERM)
+            self.process.wait(10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """``start(command, port, env={...}, cwd=folder)``: start a server and wait until it listens on its port.
+
+    ``env`` is added to the environment. Whatever was started is ended after the test.
+    """
+    running: list[Running] = []
+
+    def begin(
+        command: Sequence[object], port: int, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> Running:
         log = tmp_path / f"{len(running)}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [str(word) for word in command], stdout=out, stderr=out, stdin=subprocess.DEVNULL
-            )
-        running.append((process, log))
+                [str(word) for word in command], stdout=out, stderr=out, stdin=subprocess.DEVNULL,
+                env={**os.environ, **(env or {})}, cwd=cwd, start_new_session=True,
+            )  # fmt: skip
+        running.append(server := Running(process, log))
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline:
             if process.poll() is not None:
-                pytest.fail(f"{command[0]} ended with {process.returncode}:\n{log.read_text()[-2000:]}")
+                pytest.fail(f"{command[0]} ended with {process.returncode}:\n{server.said()[-2000:]}")
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                return process
+                return server
             time.sleep(0.05)
-        pytest.fail(f"{command[0]} did not listen on {port} within {SECONDS} s:\n{log.read_text()[-2000:]}")
+        pytest.fail(f"{command[0]} did not listen on {port} within {SECONDS} s:\n{server.said()[-2000:]}")
 
     yield begin
-    for process, _ in reversed(running):
-        stop(process)
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process, asking first."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    for each in reversed(running):
+        each.stop()
 
 
 class Proxy:
-    """A real mitmdump in front of an upstream, recording."""
+    """A mitmdump in front of an upstream, recording."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, recording: Path) -> None:
-        self.process = process
+    def __init__(
+        self, running: Running, port: int, recording: Path, words: Sequence[object], cwd: Path
+    ) -> None:
+        self.running = running
         self.url = f"http://127.0.0.1:{port}"
         self.recording = recording
+        self.words = words
+        self.cwd = cwd
 
-    def findings(self) -> dict[str, object]:
-        """Stop recording and lint what was recorded, with the command a user types."""
-        stop(self.process)
+    def findings(self) -> dict[str, Any]:
+        """Stop recording and lint what was recorded, with the command a user types; the JSON report."""
+        self.running.stop()
+        command = [
+            sys.executable,
+            "-m",
+            "conformance",
+            "check",
+            self.recording,
+            *self.words,
+            "--format",
+            "json",
+        ]
         done = subprocess.run(
-            [sys.executable, "-m", "conformance", "check", str(self.recording), "--isolated", "--format", "json"],
-            capture_output=True, text=True, cwd=ROOT, timeout=SECONDS,
-        )  # fmt: skip
+            [str(word) for word in command], capture_output=True, text=True, cwd=self.cwd, timeout=SECONDS
+        )
         assert done.returncode in (0, 1), done.stderr
         return json.loads(done.stdout)
 
+    def rules(self) -> set[str]:
+        """The names of the rules that ``findings`` names."""
+        return {finding["rule"] for finding in self.findings()["findings"]}
+
 
 @pytest.fixture
-def mitmdump(start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> Callable[..., Proxy]:
-    """Start mitmdump as ``mitmdump(upstream_port, "-s", script...)``."""
+def proxy(start: Callable[..., Running], tmp_path: Path) -> Callable[..., Proxy]:
+    """Start a proxy in front of a port of this machine, as a user does.
 
-    def begin(upstream: int, *arguments: object) -> Proxy:
+    ``proxy(port, "-s", script)`` is mitmdump alone. With ``suite=True`` it is ``hoplint proxy``. ``profile`` and
+    ``settings``, the text of a hoplint.toml, are for the suite and for the linter, which judges both halves alike.
+    """
+
+    def begin(
+        upstream: int, *arguments: object, suite: bool = False, profile: str = "", settings: str = "",
+        env: Mapping[str, str] | None = None,
+    ) -> Proxy:  # fmt: skip
         port = _free_port()
-        recording = tmp_path / f"{port}.flow"
+        cwd = tmp_path / str(port)
+        cwd.mkdir()
+        (cwd / "hoplint.toml").write_text(settings)
+        words = ["--profile", profile] if profile else []
+        recording = cwd / "run.flow"
         tool = shutil.which("mitmdump", path=str(Path(sys.executable).parent)) or "mitmdump"
-        process = start(
-            [
-                tool, "--listen-host", "127.0.0.1", "--listen-port", port, "--mode", f"reverse:http://127.0.0.1:{upstream}",
-                "-w", recording, "--set", f"confdir={tmp_path / 'mitmproxy'}", *arguments,
-            ],
+        command = [sys.executable, "-m", "conformance", "proxy", *words] if suite else [tool]
+        command += [
+            "--mode",
+            f"reverse:http://127.0.0.1:{upstream}",
+            "--listen-host",
+            "127.0.0.1",
+            "--listen-port",
             port,
-        )  # fmt: skip
-        return Proxy(process, port, recording)
+        ]
+        command += ["-w", recording, "--set", f"confdir={tmp_path / 'mitmproxy'}", *arguments]
+        return Proxy(start(command, port, env, cwd), port, recording, words, cwd)
 
     return begin
 
 
 @pytest.fixture
-def client(python: Callable[[str], Path]) -> Callable[..., dict[str, object]]:
+def client(python: Callable[[str], Path]) -> Callable[..., dict[str, Any]]:
     """Run a program of ``programs/`` in an environment; it prints what happened as one JSON object."""
 
     def run(
-        environment: str, program: str, *arguments: object, options: Sequence[str] = ()
-    ) -> dict[str, object]:
+        environment: str,
+        program: str,
+        *arguments: object,
+        options: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
         done = subprocess.run(
             [str(python(environment)), *options, str(PROGRAMS / program), *map(str, arguments)],
-            capture_output=True, text=True, timeout=SECONDS * 2,
+            capture_output=True, text=True, timeout=SECONDS * 2, env={**os.environ, **(env or {})},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]
         return json.loads(done.stdout.splitlines()[-1])

@@ -41,12 +41,12 @@ def rules(report: dict) -> Counter[str]:
 @pytest.mark.parametrize("how", ["json", "stream"])
 @pytest.mark.parametrize(("environment", "program", "options", "refusal"), CLIENTS)
 def test_fails_without_the_addon(
-    session_server: int, mitmdump, client, environment, program, options, refusal, how
+    session_server: int, proxy, client, environment, program, options, refusal, how
 ) -> None:
-    proxy = mitmdump(session_server)
-    outcome = client(environment, program, proxy.url, how, options=options)
+    recorded = proxy(session_server)
+    outcome = client(environment, program, recorded.url, how, options=options)
     assert refusal in outcome["error"]
-    report = proxy.findings()
+    report = recorded.findings()
     assert rules(report)["duplicate-server"] >= 1
     assert rules(report)["duplicate-date"] >= 1
     (finding, *_) = [f for f in report["findings"] if f["rule"] == "duplicate-server"]
@@ -58,20 +58,20 @@ def test_fails_without_the_addon(
 @pytest.mark.parametrize("how", ["json", "stream"])
 @pytest.mark.parametrize(("environment", "program", "options", "refusal"), CLIENTS)
 def test_succeeds_with_the_addon(
-    session_server: int, mitmdump, client, environment, program, options, refusal, how
+    session_server: int, proxy, client, environment, program, options, refusal, how
 ) -> None:
-    proxy = mitmdump(session_server, "-s", ADDON)
-    outcome = client(environment, program, proxy.url, how, options=options)
+    recorded = proxy(session_server, "-s", ADDON)
+    outcome = client(environment, program, recorded.url, how, options=options)
     assert "error" not in outcome
     assert "hel" in outcome["text"]
-    assert rules(proxy.findings()) == Counter()
+    assert rules(recorded.findings()) == Counter()
 
 
-def test_the_recording_tells_what_was_changed(session_server: int, mitmdump, client) -> None:
-    proxy = mitmdump(session_server, "-s", ADDON)
-    client("aiohttp-3.13.4", "aiohttp_client.py", proxy.url, "json")
-    proxy.findings()
-    (exchange,) = read(proxy.recording)
+def test_the_recording_tells_what_was_changed(session_server: int, proxy, client) -> None:
+    recorded = proxy(session_server, "-s", ADDON)
+    client("aiohttp-3.13.4", "aiohttp_client.py", recorded.url, "json")
+    recorded.findings()
+    (exchange,) = read(recorded.recording)
     assert exchange.response is not None
     assert len(exchange.response.fields.lines("server")) == 1
     assert {edit.field.lower() for edit in exchange.edits} == {"server", "date"}
