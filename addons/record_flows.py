@@ -101,6 +101,7 @@ class RecordFlows:
     def done(self) -> None:
         for each in list(self.open.values()):
             self._close(each, is_whole=False)
+        self.recorder = None  # mitmproxy now breaks off what is open, which ends it a second time
 
     def _close(self, flow: Flow, *, is_whole: bool = True) -> None:
         if self.open.pop(flow.id, None) is None or self.recorder is None:

@@ -248,6 +248,7 @@ class RecordOctets:
         for leg in self.legs.values():
             self._cut(leg)
         self.legs.clear()
+        self.taps.clear()  # what mitmproxy says to those it now breaks off begins in the middle
 
 
 def _named(leg: Leg) -> str:
