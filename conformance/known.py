@@ -201,6 +201,34 @@ METHODS: frozenset[bytes] = frozenset(
 )
 """RFC 9110 §9.3 and RFC 5789."""
 
+STATUS_CODES: frozenset[int] = frozenset(
+    {
+        *range(100, 105), *range(200, 209), 226, *range(300, 309), *range(400, 419), *range(421, 427), 428, 429, 431,
+        451, *range(500, 509), 510, 511,
+    }
+)  # fmt: skip
+"""IANA's HTTP Status Code Registry of 2025-09: also what it lists as unused (306, 418), temporary (104) or
+obsolete (510)."""
+
+PRIVATE_STATUS_CODES: Mapping[int, str] = MappingProxyType(
+    {
+        444: "nginx closed the connection without an answer",
+        460: "AWS's load balancer: the client closed the connection",
+        499: "nginx: the client closed the connection",
+        520: "Cloudflare: the origin answered with something unexpected",
+        521: "Cloudflare: the origin refused the connection",
+        522: "Cloudflare: no connection to the origin in time",
+        523: "Cloudflare: the origin is not reachable",
+        524: "Cloudflare: the origin did not answer in time",
+        525: "Cloudflare: no TLS handshake with the origin",
+        526: "Cloudflare: the origin's certificate is not valid",
+        529: "Anthropic: overloaded",
+        530: "Cloudflare: an error of the 1xxx series",
+        561: "AWS's load balancer: the identity provider failed",
+    }
+)
+"""What codes mean that are not registered, to those who send them (their documentation)."""
+
 TRANSFER_CODINGS: frozenset[bytes] = frozenset(
     {b"chunked", b"compress", b"deflate", b"gzip", b"x-compress", b"x-gzip"}
 )

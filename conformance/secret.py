@@ -69,7 +69,8 @@ _JSON = re.compile(
     rb'(?i)("(?:[\w\-]*(?:api[-_]?key|secret|password|access_token|refresh_token|id_token|auth_token)|authorization|token)"'
     rb'\s*:\s*")((?:[^"\\]|\\.)*)(?=")'
 )
-_USERINFO = re.compile(rb"(?i)(?<=://)([^/@\s\"']+)(?=@)")
+# The target of CONNECT has no scheme.
+_USERINFO = re.compile(rb"(?:(?<=://)|(?<=\bCONNECT ))([^/@\s\"']+)(?=@)")
 
 
 def is_secret_field(name: bytes) -> bool:
@@ -183,7 +184,7 @@ def mask_text(octets: bytes, hide: Hide = _stars) -> bytes:
 
     if b"=" in octets:
         octets = _QUERY.sub(hide_second, octets)
-    if b"://" in octets:
+    if b"@" in octets:
         octets = _USERINFO.sub(lambda m: hide(m[0]), octets)
     if b'"' in octets:
         octets = _JSON.sub(hide_second, octets)

@@ -1402,11 +1402,6 @@ def unparsable_message(refusal: Refusal) -> Hits:
         > GET /v1/models HTTP/1.1
         > Host: api.example
 
-    Bad::
-
-        >> GET /v1/models HTTP/1.1\r\nHost: api.example\r\n\r\n
-        << upstream connect error\r\n
-
     Good::
 
         @ error: server closed connection

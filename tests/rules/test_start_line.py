@@ -58,10 +58,20 @@ def response(**changes: object) -> Response:
         pytest.param(request(version=b"HTTP/3"), id="HTTP/3"),
         pytest.param(request(version=b""), id="version unknown"),
         pytest.param(response(code=b"100", reason=b"Continue"), id="lowest code"),
-        pytest.param(response(code=b"599", reason=b""), id="highest code"),
-        pytest.param(response(code=b"529", reason=b"Site is overloaded"), id="unregistered code"),
+        pytest.param(response(code=b"511", reason=b""), id="highest registered code"),
+        pytest.param(response(code=b"418", reason=b"I'm a teapot"), id="unused, but registered"),
         pytest.param(response(code=b"200", reason=b"", version=b"HTTP/2.0"), id="no reason"),
-        pytest.param(response(reason=b" d\xc3\xa9j\xc3\xa0 vu\t"), id="reason is opaque"),
+        pytest.param(response(reason=b" deja vu,\t(again)!"), id="reason is opaque"),
+        pytest.param(response(reason=b"d\xe9j\xe0", version=b"HTTP/2.0"), id="HTTP/2 has no reason"),
+        pytest.param(request(method=b"OPTIONS", target=b"http://api.example"), id="absolute form, no path"),
+        pytest.param(request(method=b"CONNECT", target=b"[::1]:443"), id="authority form, IPv6"),
+        pytest.param(request(method=b"CONNECT", target=b"/ws", version=b"HTTP/2.0"), id="extended CONNECT"),
+        pytest.param(request(target=b"/" + b"a" * 7986), id="8000 octets with method and version"),
+        pytest.param(request(target=b"/@ada"), id="@ in a path"),
+        pytest.param(request(target=b"http://api.example/a:b@c"), id="@ in a URI's path"),
+        pytest.param(response(fields=Fields([(b"Location", b"myapp://ada@done")])), id="another scheme"),
+        pytest.param(response(fields=Fields([(b"Location", b"/login?as=https://a:b@c/")])), id="in a query"),
+        pytest.param(request(version=b"http/0.9", verbatim=False), id="a HAR's own version"),
         pytest.param(
             request(target=b"/caf\xc3\xa9 #x%", version=b"h2", verbatim=False), id="a HAR's own spelling"
         ),
@@ -85,7 +95,7 @@ def test_silent_on(message: Message) -> None:
         (request(target=b"/a\x7f"), "illegal-character-in-request-target"),
         (request(target=b"/a\rb"), "illegal-character-in-request-target"),
         (request(target=b"/a b", version=b"HTTP/2.0"), "illegal-character-in-request-target"),
-        (request(target=b"#"), "fragment-in-request-target"),
+        (request(target=b"/#"), "fragment-in-request-target"),
         (request(target=b"/\x80"), "non-ascii-request-target"),
         (request(target=b"/%"), "percent-encoding-malformed"),
         (request(target=b"/%2"), "percent-encoding-malformed"),
@@ -103,6 +113,27 @@ def test_silent_on(message: Message) -> None:
         (response(code=b"099"), "status-code-out-of-range"),
         (response(code=b"999"), "status-code-out-of-range"),
         (response(code=b"600", verbatim=False), "status-code-out-of-range"),
+        (request(target=b"*"), "request-target-form-wrong"),
+        (request(target=b""), "request-target-form-wrong"),
+        (request(target=b"api.example:443"), "request-target-form-wrong"),
+        (request(target=b"v1/models"), "request-target-form-wrong"),
+        (request(method=b"CONNECT", target=b"api.example"), "request-target-form-wrong"),
+        (request(method=b"CONNECT", target=b"api.example:"), "request-target-form-wrong"),
+        (request(method=b"CONNECT", target=b"http://api.example:443/"), "request-target-form-wrong"),
+        (request(target=b"/" + b"a" * 7987), "request-line-too-long"),
+        (request(target=b"HTTPS://u@api.example/"), "userinfo-in-request-target"),
+        (request(target=b"http://@api.example/"), "userinfo-in-request-target"),
+        (request(method=b"CONNECT", target=b"u:p@api.example:443"), "userinfo-in-request-target"),
+        (request(version=b"HTTP/1.2"), "unknown-http-version"),
+        (request(version=b"HTTP/0.9"), "unknown-http-version"),
+        (response(version=b"HTTP/4.0"), "unknown-http-version"),
+        (response(code=b"306"), "deprecated-status-code"),
+        (response(code=b"529", reason=b"Site is overloaded"), "unregistered-status-code"),
+        (response(code=b"599", reason=b""), "unregistered-status-code"),
+        (response(code=b"419", verbatim=False), "unregistered-status-code"),
+        (response(reason=b"d\xc3\xa9j\xc3\xa0 vu"), "reason-phrase-malformed"),
+        (response(reason=b"a\x00"), "reason-phrase-malformed"),
+        (response(reason=b"a\nb"), "reason-phrase-malformed"),
         (request(version=b"HTTP/1.1\r"), "bare-carriage-return"),
         (response(reason=b"OK\r"), "bare-carriage-return"),
         (response(reason=b"O\rK"), "bare-carriage-return"),
@@ -161,7 +192,8 @@ def test_request_line_in_octets(line: str, rule: str) -> None:
         (r"HTTP/1.1 204\tNo Content", {"extra-space-in-start-line"}),
         ("HTTP/1.1 204  No Content", set()),  # a reason may begin with a space
         ("HTTP/1.1 204 ", set()),
-        ("HTTP/1.1 204", set()),  # its missing space is another matter
+        ("HTTP/1.1 204", {"space-missing-after-status-code"}),
+        ("HTTP/2.0 204 No Content", {"unknown-http-version"}),  # it was really written
     ],
 )
 def test_status_line_in_octets(line: str, rules: set[str]) -> None:
@@ -189,3 +221,62 @@ def test_credentials_in_targets_are_masked() -> None:
     (_, why), *_ = RULES["fragment-in-request-target"].check(request(target=target))
     assert "abcdefghijk" not in why
     assert "key=***" in why
+
+
+@pytest.mark.parametrize(
+    ("client", "server", "is_old"),
+    [
+        (r"GET /v1/models\r\n\r\n", "", True),
+        (r"\r\nPOST http://api.example/\n", "", True),
+        (r"GET /v1/models", "", False),  # cut
+        (r"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n", "<html>hi</html>", True),
+        (r"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n", r"-ERR unknown command\r\n", True),
+        (r"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n", "HT", False),  # cut
+        (r"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n", r"\x15\x03\x01\x00\x02\x02\x46", False),  # TLS
+        (
+            r"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n",
+            r"\x00\x00\x06\x04\x00\x00\x00\x00\x00",
+            False,
+        ),  # HTTP/2
+        (r"USER anonymous\r\n", r"220 ready\r\n", False),  # FTP
+    ],
+)
+def test_http09_in_octets(client: str, server: str, is_old: bool) -> None:
+    assert ("http09-message" in in_octets(client, server)) is is_old
+
+
+def test_leftovers_are_no_old_messages() -> None:
+    behind = rf"{OK}upstream connect error\r\n"
+    assert "http09-message" not in in_octets(rf"GET / HTTP/1.1\r\n{HEAD}", behind)
+
+
+def exchanged(text: str) -> set[str]:
+    linter = Linter({"http10-on-streaming-api": RULES["http10-on-streaming-api"]}, None, Settings(), "text")
+    for item in recording.parse(text):
+        linter.take(item)
+    return {finding.at.part for finding in linter.findings}
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("> POST /v1/messages HTTP/1.0\n< HTTP/1.1 200 OK", {"request"}),
+        ("> POST /v1/messages HTTP/1.1\n< HTTP/1.0 200 OK", {"response"}),
+        ("> GET /any HTTP/1.0\n> Upgrade: websocket\n< HTTP/1.1 200 OK", {"request"}),
+        ("> GET /health HTTP/1.0\n< HTTP/1.0 200 OK", set()),
+        ("> GET /v1/models HTTP/1.0\n< HTTP/1.0 200 OK", set()),
+        ("> POST /v1/messages HTTP/1.1\n< HTTP/1.1 200 OK", set()),
+    ],
+)
+def test_http10_matters_where_something_streams(text: str, parts: set[str]) -> None:
+    assert exchanged(text) == parts
+
+
+def test_user_information_is_masked() -> None:
+    for target, method in (
+        (b"http://ada:pw-1234@api.example/", b"GET"),
+        (b"ada:pw-1234@api.example:443", b"CONNECT"),
+    ):
+        (_, why), *_ = RULES["userinfo-in-request-target"].check(request(target=target, method=method))
+        assert "pw-1234" not in why
+        assert "api.example" in why
