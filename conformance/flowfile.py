@@ -381,9 +381,10 @@ def _exchange(flow: _Table, number: int) -> Exchange:
         ended = failure.number(b"timestamp") if ended is None else ended
     evidence = _SEEN
     frames: tuple[Frame, ...] = ()
+    dropped = 0
     websocket = flow.table(b"websocket")
     if websocket is not None:
-        frames = _frames(websocket)
+        frames, dropped = _frames(websocket)
         evidence |= Evidence.WEBSOCKET
         ended = websocket.number(b"timestamp_end") or ended
     exchange = Exchange(
@@ -391,6 +392,7 @@ def _exchange(flow: _Table, number: int) -> Exchange:
         response=response,
         interim=interim,
         frames=frames,
+        dropped=dropped,
         refusals=refusals,
         error=error,
         evidence=evidence,
@@ -399,6 +401,8 @@ def _exchange(flow: _Table, number: int) -> Exchange:
         flow=flow.text(b"id"),
         note=flow.text(b"comment"),
         scheme=head.octets(b"scheme") or b"http",
+        # In reverse mode mitmproxy may have written the Host field, and TLS asked for the proxy's own name.
+        server_name=None if client.text(b"proxy_mode").startswith("reverse") else client.text(b"sni") or None,
         upstream=_address(server),
         client_connection=client.text(b"id"),
         # mitmproxy makes the object before it connects: requests that were answered without asking any server
@@ -456,17 +460,22 @@ def _address(server: _Table) -> str | None:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _frames(websocket: _Table) -> tuple[Frame, ...]:
+def _frames(websocket: _Table) -> tuple[tuple[Frame, ...], int]:
+    """The messages and the close, and how many messages were dropped."""
     frames = []
-    for opcode, from_client, content, time, dropped, *_ in websocket.value(b"messages"):
-        if not dropped:  # it never reached the other side
-            frames.append(Frame("client" if from_client else "server", _OPCODES[opcode], content, time))
+    lost = 0
+    for opcode, from_client, content, time, dropped, *more in websocket.value(b"messages"):
+        if dropped:  # it never reached the other side
+            lost += 1
+        else:
+            sender: Side = "client" if from_client else "server"
+            frames.append(Frame(sender, _OPCODES[opcode], content, time, injected=more[:1] == [True]))
     code = websocket.number(b"close_code")
     if code is not None:
         side: Side = "client" if websocket.truth(b"closed_by_client") else "server"
         reason = websocket.octets(b"close_reason")
         frames.append(Frame(side, "CLOSE", reason, websocket.number(b"timestamp_end"), int(code)))
-    return tuple(frames)
+    return tuple(frames), lost
 
 
 def _with_journal(exchange: Exchange, metadata: dict[str, Any]) -> Exchange:

@@ -354,6 +354,8 @@ class Frame:
     """The close code (RFC 6455 §7.4); None on other frames. 1005 and 1006 are never on the wire."""
     number: int = 0
     """Its line in the transcript; 0: not from one."""
+    injected: bool = False
+    """The recorder sent it of its own accord (somebody typed it, an addon made it): no peer did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +380,8 @@ class Exchange:
     """The final response; None: none came, or the recorder refused it (then ``refusals`` says why)."""
     interim: tuple[Response, ...] = ()
     frames: tuple[Frame, ...] = ()
+    dropped: int = 0
+    """How many WebSocket messages the recorder kept from the other side; they are not among the frames."""
     refusals: tuple[Refusal, ...] = ()
     error: str | None = None
     """The recorder's own words about what went wrong, if it wrote any."""
@@ -396,6 +400,8 @@ class Exchange:
     note_line: int | None = None
     """The note's line in the transcript."""
     scheme: bytes = b"http"
+    server_name: str | None = None
+    """The name the client asked TLS for, where the recorder leaves the Host field as the client sent it."""
     upstream: str | None = None
     """``host:port`` that the request was really sent to; None: not recorded."""
     client_connection: str | None = None
@@ -619,6 +625,15 @@ class Turn:
     """Those whose response this request continues (``previous_response_id``)."""
 
 
+class Breach(NamedTuple):
+    """Where the frames that one side of a WebSocket sent first break RFC 6455 in one way."""
+
+    kind: str
+    """``masking``, ``reserved-bit``...: as ``frames.py`` calls it."""
+    span: Span
+    why: str
+
+
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Octets:
     """Everything one side sent on a connection, octet by octet, with the messages found in it."""
@@ -637,6 +652,10 @@ class Octets:
     """(offset, seconds since 1970) of each piece as the recorder got it; empty where it does not say."""
     switched: bool = False
     """The connection became something else after the last message (101, CONNECT): the rest is not HTTP/1."""
+    breaches: tuple[Breach, ...] = ()
+    """What is wrong with the frames, if it became a WebSocket: of each kind the first."""
+    peer: bytes = field(default=b"", repr=False)
+    """What the other side sent."""
 
     def time_at(self, offset: int) -> float | None:
         """When the octet at this offset came."""

@@ -18,7 +18,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from conformance import known
+from conformance.frames import breaches
 from conformance.grammar import CHUNK_SIZE, CHUNK_SIZE_DIGITS, DIGITS, OWS
+from conformance.http2 import is_http2
 from conformance.message import (
     Chunk,
     Evidence,
@@ -69,8 +71,8 @@ def split(stream: Stream) -> Stream:
     if not _is_http1(client, server):
         return replace(
             stream,
-            client=replace(stream.client, switched=True),
-            server=replace(stream.server, switched=True),
+            client=replace(stream.client, switched=True, peer=server),
+            server=replace(stream.server, switched=True, peer=client),
         )
     sent: list[Request] = []
     answered: list[Response] = []
@@ -106,16 +108,31 @@ def split(stream: Stream) -> Stream:
             answered += responses
             down = _end(responses[-1])
             readable = _is_over(responses[-1])
+    opened = exchanges[-1].response if exchanges and _opens_websocket(exchanges[-1]) else None
     return replace(
         stream,
-        client=replace(stream.client, messages=tuple(sent), rest=up, switched=switched),
-        server=replace(stream.server, messages=tuple(answered), rest=down, switched=switched),
+        client=replace(
+            stream.client,
+            messages=tuple(sent),
+            rest=up,
+            switched=switched,
+            breaches=breaches(client, up, "client", opened) if opened else (),
+            peer=server,
+        ),
+        server=replace(
+            stream.server,
+            messages=tuple(answered),
+            rest=down,
+            switched=switched,
+            breaches=breaches(server, down, "server", opened) if opened else (),
+            peer=client,
+        ),
         exchanges=tuple(exchanges),
     )
 
 
 def _is_http1(client: bytes, server: bytes) -> bool:
-    if client.startswith((b"\x16\x03", b"PRI * HTTP/2.0")):  # a TLS handshake, HTTP/2's preface
+    if client.startswith(b"\x16\x03") or is_http2(client, server):  # a TLS handshake
         return False
     start = _behind_empty_lines(client, 0)
     if start == len(client):
@@ -152,6 +169,15 @@ def _is_over(message: Request | Response) -> bool:
 
 def _is_final(response: Response) -> bool:
     return not 100 <= response.status < 200 or response.status == 101
+
+
+def _opens_websocket(exchange: Exchange) -> bool:
+    response = exchange.response
+    return (
+        response is not None
+        and response.status == 101
+        and any(value.lower() == b"websocket" for value in response.fields.values("upgrade"))
+    )
 
 
 def _opens_tunnel(method: bytes, status: int) -> bool:

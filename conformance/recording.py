@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from conformance import flowfile, har, transcript
+from conformance.http2 import is_http2
 from conformance.message import Exchange, Stream
 from conformance.octets import split
 from conformance.refusals import classify
@@ -81,7 +82,7 @@ class Recording:
         errors: list[str] = []
         try:
             with self._open() as file:
-                for item in _finished(_READERS[self.kind](file, self.notes)):
+                for item in _finished(_READERS[self.kind](file, self.notes), self.notes):
                     if isinstance(item, ValueError):
                         errors.append(str(item))
                         continue
@@ -115,27 +116,36 @@ def read(path: str | Path, *, stdin: bytes | None = None, where: Path | None = N
 
 def parse(text: str) -> Iterator[Item]:
     """What a transcript holds, as ``read`` would yield it. Raises TranscriptError."""
-    for item in _finished(transcript.parse(text)):
+    for item in _finished(transcript.parse(text), []):
         if isinstance(item, ValueError):  # pragma: no cover - transcripts raise their errors
             raise item
         yield item
 
 
-def _finished(items: Iterable[Item | ValueError]) -> Iterator[Item | ValueError]:
+def _finished(items: Iterable[Item | ValueError], notes: list[str]) -> Iterator[Item | ValueError]:
     """Number the items, find the messages in streams and the refusals in error texts."""
-    exchanges = streams = 0
-    for item in items:
-        if isinstance(item, Stream):
-            streams += 1
-            found = split(item)
-            numbered = tuple(_exchange(one, exchanges + at) for at, one in enumerate(found.exchanges, 1))
-            exchanges += len(numbered)
-            yield replace(found, exchanges=numbered, number=streams)
-        elif isinstance(item, Exchange):
-            exchanges += 1
-            yield _exchange(item, exchanges)
-        else:
-            yield item
+    exchanges = streams = unread = prefaces = 0
+    try:
+        for item in items:
+            if isinstance(item, Stream):
+                streams += 1
+                found = split(item)
+                numbered = tuple(_exchange(one, exchanges + at) for at, one in enumerate(found.exchanges, 1))
+                exchanges += len(numbered)
+                unread += is_http2(item.client.data, item.server.data)
+                yield replace(found, exchanges=numbered, number=streams)
+            elif isinstance(item, Exchange):
+                exchanges += 1
+                # sglang-router asks each worker whether it speaks HTTP/2; mitmproxy reads that as HTTP/1.
+                prefaces += item.request.method == b"PRI" and item.request.target == b"*"
+                yield _exchange(item, exchanges)
+            else:
+                yield item
+    finally:
+        if unread:
+            notes.append(f"streams that carry HTTP/2, not judged: {unread}")
+        if prefaces:
+            notes.append(f"HTTP/2 prefaces that the recorder took for requests, not judged: {prefaces}")
 
 
 def _exchange(exchange: Exchange, number: int) -> Exchange:

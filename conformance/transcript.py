@@ -27,9 +27,10 @@ the wire: see FACTS. A ``#`` line that holds ``hoplint: ignore[...]`` is a note 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
+from itertools import zip_longest
 from typing import Any
 
 from conformance.message import (
@@ -54,6 +55,7 @@ FACTS = {
     "server-connection": "the connection to the server",
     "upstream": "host:port the request was really sent to",
     "scheme": "http or https",
+    "server-name": "the name the client asked TLS for",
     "authority": "HTTP/2's :authority",
     "flow": "mitmproxy's id of the flow",
     "started": "seconds since 1970",
@@ -61,6 +63,9 @@ FACTS = {
     "leg": "client or server: on which side of a hop; a client leg is followed by the server legs it became",
     "ended": "seconds since 1970",
     "partial": "request or response: the recording holds a part of its content",
+    "frame-times": "seconds since 1970 when each frame came, in order",
+    "injected": "the recorder made these frames itself: their numbers, from 1",
+    "dropped": "how many WebSocket messages the recorder kept from the other side",
 }
 """The names an ``@`` line may have, with their meaning."""
 
@@ -71,6 +76,7 @@ _FRAME = re.compile(r"(TEXT|BINARY|PING|PONG|CLOSE)(?: (.*))?\Z", re.DOTALL)
 _CLOSE = re.compile(r"(\d{4})?(?: ?(.*))?\Z", re.DOTALL)
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|([rnt\\]))")
 _SINGLE = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"\\": b"\\"}
+_NUMBERS = re.compile(r"(?: *[0-9]+(?:\.[0-9]+)?)+ *", re.ASCII)
 _HEX = re.compile(rb"\\x([0-9a-fA-F]{2})")
 _EXPECT = re.compile(r"#\s*expect:(.*)\Z")
 _PROFILE = re.compile(r"(?:#[^\n]*\n)*?#\s*profile:[ \t]*([^\s#]+)")
@@ -193,6 +199,8 @@ def _fact(draft: _Draft, number: int, line: str) -> None:
             float(value)
         except ValueError:
             raise TranscriptError(number, f"{name} is a number of seconds, not {value.strip()!r}") from None
+    if name in ("frame-times", "injected", "dropped") and _NUMBERS.fullmatch(value) is None:
+        raise TranscriptError(number, f"{name} takes numbers, not {value.strip()!r}")
     draft.facts[name] = value.strip()
 
 
@@ -260,6 +268,18 @@ def _frame(number: int, side: Side, opcode: Any, text: str | None) -> Frame:
     )
 
 
+def _timed(frames: list[Frame], facts: Mapping[str, str]) -> tuple[Frame, ...]:
+    """The frames with what the facts say of them."""
+    times = facts.get("frame-times", "").split()
+    injected = facts.get("injected", "").split()
+    if not times and not injected:
+        return tuple(frames)
+    return tuple(
+        replace(frame, time=float(time) if time else None, injected=str(number) in injected)
+        for number, (frame, time) in enumerate(zip_longest(frames, times[: len(frames)]), 1)
+    )
+
+
 def _message(head: _Head, partial: bool, authority: str, *, verbatim: bool) -> Request | Response:
     content = None if head.content is None else unescape_content("\n".join(head.content))
     start = unescape(head.start)
@@ -308,7 +328,8 @@ def _exchange(draft: _Draft, number: int) -> Exchange:
         request=request,
         response=final,
         interim=tuple(responses),
-        frames=tuple(draft.frames),
+        frames=_timed(draft.frames, facts),
+        dropped=int(float(facts.get("dropped", 0))),
         error=facts.get("error"),
         evidence=evidence,
         recorder=facts.get("recorder", "transcript"),
@@ -317,6 +338,7 @@ def _exchange(draft: _Draft, number: int) -> Exchange:
         note=draft.note,
         note_line=draft.note_line,
         scheme=facts.get("scheme", "http").encode(),
+        server_name=facts.get("server-name"),
         upstream=facts.get("upstream"),
         client_connection=facts.get("client-connection"),
         server_connection=facts.get("server-connection"),
@@ -529,6 +551,7 @@ def _facts_of(exchange: Exchange, text_of: Callable[[bytes], bytes]) -> list[str
         "flow": exchange.flow,
         "scheme": exchange.scheme.decode("latin-1") if exchange.scheme != b"http" else None,
         "authority": exchange.request.authority.decode("latin-1") or None,
+        "server-name": exchange.server_name,
         "upstream": exchange.upstream,
         "client-connection": exchange.client_connection,
         "server-connection": exchange.server_connection,
@@ -537,6 +560,9 @@ def _facts_of(exchange: Exchange, text_of: Callable[[bytes], bytes]) -> list[str
         "answered": exchange.answered,
         "ended": exchange.ended,
         "partial": partial,
+        "injected": " ".join(str(at) for at, frame in enumerate(exchange.frames, 1) if frame.injected)
+        or None,
+        "dropped": exchange.dropped or None,
         "error": _masked(" ".join(exchange.error.split()), text_of) if exchange.error else None,
     }
     return [f"@ {name}: {value}" for name, value in values.items() if value is not None]

@@ -45,6 +45,8 @@ BAD_CLOSE_CODE = (
 """What wsproto says of a close frame with a code that may not be sent."""
 BAD_TEXT = b"'utf-8' codec can't decode "
 """How what wsproto says of a text message that is not UTF-8 begins."""
+BAD_REASON = b"Error decoding CLOSE reason: "
+"""How what wsproto says of a reason that is not UTF-8 begins."""
 _RESERVED_BIT = b"Reserved bit set unexpectedly"
 _WORDS = tuple(words.encode() for words in _PARSER_WORDS)
 

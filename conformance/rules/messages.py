@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from conformance import websocket
-from conformance.message import Exchange, Frame
+from conformance.message import Exchange, Frame, Octets
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted
 
@@ -24,6 +24,12 @@ IN_HANDSHAKE = ("upgrade", "sec-websocket-accept", "sec-websocket-version")
 MAX_MESSAGE = 2**20
 """Octets of one message that Python's websockets takes by default (``max_size``). aiohttp takes 4 MiB, uvicorn
 16 MiB, tungstenite (Codex) 64 MiB in frames of 16 MiB, node's ws 100 MiB."""
+
+MAX_REASON = 123
+"""Octets of a close reason: a control frame has 125, the code takes two (RFC 6455 §5.5)."""
+
+IDLE = 60
+"""Seconds of silence after which nginx and AWS's load balancers close what they tunnel, by default."""
 
 NORMAL = frozenset({None, 1000, 1001, 1005, 1012})
 """Closes that say nothing is wrong: done, going away, no code given, restarting (IANA's registry: 1012)."""
@@ -53,7 +59,7 @@ def _may_be_sent(code: int) -> bool:
     return (1000 <= code <= 1014 and code != 1004) or 3000 <= code <= 4999
 
 
-_OWN_RULE = (*websocket.BAD_CLOSE_CODE, websocket.BAD_TEXT)
+_OWN_RULE = (*websocket.BAD_CLOSE_CODE, websocket.BAD_TEXT, websocket.BAD_REASON)
 """Words of mitmproxy's parser that a rule of their own reports."""
 
 
@@ -749,3 +755,441 @@ def websocket_event_out_of_order(exchange: Exchange) -> Hits:
     for event in session.early:
         kind = quoted((event.type or "").encode())
         yield event.frame, f"{kind} came before the {session.dialogue.opens} of its response"
+
+
+@rule(
+    "RFC 6455 §5.5",
+    "RFC 6455 §5.5.1",
+    severity=ERROR,
+    evidence="websocket",
+    fields=IN_HANDSHAKE,
+    breaks=("websockets", "wsproto", "mitmproxy", "browsers"),
+)
+def websocket_close_reason_invalid(exchange: Exchange) -> Hits:
+    """The close reason is longer than 123 bytes or not UTF-8.
+
+    The recipient fails the connection with a code of its own, and what the sender had to say is lost: it is
+    most often the text of an exception, which is long and holds whatever was being worked on. Cut it, at a
+    character and not in one. mitmproxy records its own close with 1002 or 1007 and the parser's words in place
+    of what it could not read.
+
+    > All control frames MUST have a payload length of 125 bytes or less and MUST NOT be fragmented.
+
+    > Following the 2-byte integer, the body MAY contain UTF-8-encoded data with value /reason/
+
+    Bad::
+
+        > GET /v1/responses HTTP/1.1
+        > Host: api.example
+        > Upgrade: websocket
+        > Connection: Upgrade
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+        < HTTP/1.1 101 Switching Protocols
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Upgrade: websocket
+        < Connection: Upgrade
+        < Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=
+        < CLOSE 1000 {a * 124}
+
+    Good::
+
+        > GET /v1/responses HTTP/1.1
+        > Host: api.example
+        > Upgrade: websocket
+        > Connection: Upgrade
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+        < HTTP/1.1 101 Switching Protocols
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Upgrade: websocket
+        < Connection: Upgrade
+        < Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=
+        < CLOSE 1000 {a * 123}
+    """
+    for frame in exchange.frames:
+        if frame.opcode != "CLOSE":
+            continue
+        if websocket.refused_by_recorder(exchange, frame):
+            if frame.content.startswith(websocket.BAD_REASON):
+                yield (
+                    frame,
+                    f"mitmproxy could not decode the {frame.sender}'s reason: {quoted(frame.content)}",
+                )
+        elif len(frame.content) > MAX_REASON:
+            size = len(frame.content)
+            yield (
+                frame,
+                f"the {frame.sender}'s reason has {size} octets, a close frame has room for {MAX_REASON}",
+            )
+        elif not _is_utf8(frame.content):
+            yield frame, f"the {frame.sender}'s reason is not UTF-8: {quoted(mask_text(frame.content), 60)}"
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@rule("RFC 6455 §5.5.2", severity=NOTE, evidence="websocket", fields=IN_HANDSHAKE)
+def websocket_idle_gap(exchange: Exchange) -> Hits:
+    """Nothing was sent for longer than common idle timeouts.
+
+    nginx closes a tunnel after 60 seconds in which nothing passed (``proxy_read_timeout``), AWS's load balancers
+    too, Cloudflare after 100: a model that thinks for two minutes is cut off unless pings flow. Let one side send
+    a ping every 20 seconds, which Python's websockets does of itself, or raise the timeout.
+
+    mitmproxy and browsers record no pings: in what they record silence means something only where the connection
+    was then dropped.
+
+    > A Ping frame may serve either as a keepalive or as a means to verify that the remote endpoint is still
+    > responsive.
+
+    Bad::
+
+        @ answered: 1795144450
+        @ frame-times: 1795144455 1795144545
+        > GET /v1/responses HTTP/1.1
+        > Host: api.example
+        > Upgrade: websocket
+        > Connection: Upgrade
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+        < HTTP/1.1 101 Switching Protocols
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Upgrade: websocket
+        < Connection: Upgrade
+        < Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=
+        > TEXT {"type":"response.create","model":"m-1","input":"Hello."}
+        < TEXT {"type":"response.created","response":{"id":"resp_1","status":"in_progress"}}
+
+    Good::
+
+        @ answered: 1795144450
+        @ frame-times: 1795144455 1795144490 1795144490 1795144520
+        > GET /v1/responses HTTP/1.1
+        > Host: api.example
+        > Upgrade: websocket
+        > Connection: Upgrade
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+        < HTTP/1.1 101 Switching Protocols
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Upgrade: websocket
+        < Connection: Upgrade
+        < Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=
+        > TEXT {"type":"response.create","model":"m-1","input":"Hello."}
+        < PING
+        > PONG
+        < TEXT {"type":"response.created","response":{"id":"resp_1","status":"in_progress"}}
+    """
+    before = exchange.answered
+    keeps_pings = exchange.recorder in ("transcript", "octets")
+    for frame in exchange.frames:
+        if frame.time is None:
+            continue
+        dropped = frame.code == websocket.NO_CLOSE_FRAME
+        if before is not None and frame.time - before > IDLE and (keeps_pings or dropped):
+            then = f", then {_how(exchange, frame)}" if dropped else ""
+            yield frame, f"nothing was sent for {frame.time - before:.0f} s{then}"
+        before = frame.time
+
+
+@rule(
+    "mitmproxy documentation: WebSocket messages can be injected and dropped",
+    severity=NOTE,
+    evidence="websocket",
+    fields=IN_HANDSHAKE,
+)
+def websocket_message_altered_in_transit(exchange: Exchange) -> Hits:
+    """A message was injected or dropped while recording.
+
+    The recording is not what the peers alone said: an addon, or somebody in mitmweb, sent a message of their own
+    or kept one back. What other rules find in such a session may be the recorder's doing. Record it again
+    without, before anybody is blamed.
+
+    Bad::
+
+        @ injected: 1
+        > GET /v1/responses HTTP/1.1
+        > Host: api.example
+        > Upgrade: websocket
+        > Connection: Upgrade
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+        < HTTP/1.1 101 Switching Protocols
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Upgrade: websocket
+        < Connection: Upgrade
+        < Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=
+        < TEXT {"type":"response.created","response":{"id":"resp_1","status":"in_progress"}}
+
+    Good::
+
+        > GET /v1/responses HTTP/1.1
+        > Host: api.example
+        > Upgrade: websocket
+        > Connection: Upgrade
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+        < HTTP/1.1 101 Switching Protocols
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Upgrade: websocket
+        < Connection: Upgrade
+        < Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=
+        < TEXT {"type":"response.created","response":{"id":"resp_1","status":"in_progress"}}
+    """
+    for frame in exchange.frames:
+        if frame.injected:
+            yield frame, f"the recorder sent this message, not the {frame.sender}"
+    if exchange.dropped:
+        yield exchange, f"the recorder kept {exchange.dropped} messages from the other side"
+
+
+def _breach(octets: Octets, kind: str) -> Hits:
+    for breach in octets.breaches:
+        if breach.kind == kind:
+            yield breach.span, breach.why
+
+
+@rule(
+    "RFC 6455 §5.1",
+    "RFC 6455 §5.3",
+    severity=ERROR,
+    evidence="octets",
+    breaks=("websockets", "wsproto", "aiohttp", "tungstenite", "node ws", "browsers"),
+)
+def websocket_masking_wrong(octets: Octets) -> Hits:
+    r"""A client frame is unmasked or a server frame is masked.
+
+    The recipient must close the connection, and all libraries do, with 1002. A bridge that copies the octets of
+    one connection to another, or that speaks as the server with a client's code, sends such frames.
+
+    > a client MUST mask all frames that it sends to the server [...] A server MUST NOT mask any frames that it
+    > sends to the client. A client MUST close a connection if it detects a masked frame.
+
+    Bad::
+
+        >> GET /v1/responses HTTP/1.1\r\nHost: api.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n
+        >> Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n
+        << HTTP/1.1 101 Switching Protocols\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nUpgrade: websocket\r\n
+        << Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n
+        >> \x81\x02{}
+
+    Good::
+
+        >> GET /v1/responses HTTP/1.1\r\nHost: api.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n
+        >> Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n
+        << HTTP/1.1 101 Switching Protocols\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nUpgrade: websocket\r\n
+        << Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n
+        >> \x81\x82\x00\x00\x00\x00{}
+        << \x81\x02{}
+    """
+    yield from _breach(octets, "masking")
+
+
+@rule(
+    "RFC 6455 §5.2",
+    severity=ERROR,
+    evidence="octets",
+    breaks=("websockets", "wsproto", "aiohttp", "tungstenite", "node ws", "browsers"),
+)
+def websocket_reserved_bit_set(octets: Octets) -> Hits:
+    r"""A reserved bit is set without a negotiated extension.
+
+    A gateway removed permessage-deflate from the handshake but passes compressed frames on: the recipient must
+    fail the connection, for it would read compressed octets as text. Let the gateway remove the offer from the
+    request, too, so that neither side compresses. With permessage-deflate RSV1 stands on the first frame of a
+    compressed message, never on a continuation or a control frame (RFC 7692 §6). Where an extension that is not
+    known here was agreed on, nothing is said.
+
+    > If a nonzero value is received and none of the negotiated extensions defines the meaning of such a nonzero
+    > value, the receiving endpoint MUST _Fail the WebSocket Connection_.
+
+    Bad::
+
+        >> GET /v1/responses HTTP/1.1\r\nHost: api.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n
+        >> Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n
+        << HTTP/1.1 101 Switching Protocols\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nUpgrade: websocket\r\n
+        << Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n
+        << \xc1\x04\xaa\xae\x05\x00
+
+    Good::
+
+        >> GET /v1/responses HTTP/1.1\r\nHost: api.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n
+        >> Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n
+        >> Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n
+        << HTTP/1.1 101 Switching Protocols\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nUpgrade: websocket\r\n
+        << Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n
+        << Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n
+        << \xc1\x04\xaa\xae\x05\x00
+    """
+    yield from _breach(octets, "reserved-bit")
+
+
+@rule(
+    "RFC 6455 §5.2",
+    severity=ERROR,
+    evidence="octets",
+    breaks=("websockets", "wsproto", "aiohttp", "tungstenite", "node ws", "browsers"),
+)
+def websocket_opcode_reserved(octets: Octets) -> Hits:
+    r"""A frame uses a reserved opcode.
+
+    The recipient must fail the connection. No library sends one: it is what a parser sees that has lost its
+    place, because a hop cut, repeated or inserted octets, or because the sender speaks something else than
+    WebSocket behind its 101.
+
+    > If an unknown opcode is received, the receiving endpoint MUST _Fail the WebSocket Connection_.
+
+    Bad::
+
+        >> GET /v1/responses HTTP/1.1\r\nHost: api.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n
+        >> Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n
+        << HTTP/1.1 101 Switching Protocols\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nUpgrade: websocket\r\n
+        << Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n
+        << \x83\x02{}
+
+    Good::
+
+        >> GET /v1/responses HTTP/1.1\r\nHost: api.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n
+        >> Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n
+        << HTTP/1.1 101 Switching Protocols\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nUpgrade: websocket\r\n
+        << Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n
+        << \x82\x02{}
+    """
+    yield from _breach(octets, "opcode")
+
+
+@rule(
+    "RFC 6455 §5.5",
+    severity=ERROR,
+    evidence="octets",
+    breaks=("websockets", "wsproto", "aiohttp", "tungstenite", "node ws", "browsers"),
+)
+def websocket_control_frame_malformed(octets: Octets) -> Hits:
+    r"""A control frame is fragmented or longer than 125 bytes.
+
+    The recipient must fail the connection: of a close with the text of an exception for its reason nothing is
+    left but 1002, and a ping that carries a document ends the session it was to keep open.
+
+    > All control frames MUST have a payload length of 125 bytes or less and MUST NOT be fragmented.
+
+    Bad::
+
+        >> GET /v1/responses HTTP/1.1\r\nHost: api.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n
+        >> Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n
+        << HTTP/1.1 101 Switching Protocols\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nUpgrade: websocket\r\n
+        << Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n
+        << \x09\x02hi
+
+    Good::
+
+        >> GET /v1/responses HTTP/1.1\r\nHost: api.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n
+        >> Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n
+        << HTTP/1.1 101 Switching Protocols\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nUpgrade: websocket\r\n
+        << Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n
+        << \x89\x02hi
+    """
+    yield from _breach(octets, "control")
+
+
+@rule(
+    "RFC 6455 §5.4",
+    severity=ERROR,
+    evidence="octets",
+    breaks=("websockets", "wsproto", "aiohttp", "tungstenite", "node ws", "browsers"),
+)
+def websocket_fragment_out_of_order(octets: Octets) -> Hits:
+    r"""A fragmented message is interrupted or continued without a start.
+
+    Messages of one side cannot be interleaved; only control frames may stand between the fragments of one. Two
+    tasks that write to one connection without a lock do this, and so does a hop that dropped a frame. The
+    recipient must fail the connection.
+
+    > The fragments of one message MUST NOT be interleaved between the fragments of another message unless an
+    > extension has been negotiated that can interpret the interleaving.
+
+    Bad::
+
+        >> GET /v1/responses HTTP/1.1\r\nHost: api.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n
+        >> Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n
+        << HTTP/1.1 101 Switching Protocols\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nUpgrade: websocket\r\n
+        << Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n
+        << \x01\x01{\x81\x02{}\x80\x01}
+
+    Good::
+
+        >> GET /v1/responses HTTP/1.1\r\nHost: api.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n
+        >> Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n
+        << HTTP/1.1 101 Switching Protocols\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nUpgrade: websocket\r\n
+        << Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n
+        << \x01\x01{\x89\x00\x80\x01}
+    """
+    yield from _breach(octets, "fragment")
+
+
+@rule(
+    "RFC 6455 §5.2",
+    severity=ERROR,
+    evidence="octets",
+    breaks=("wsproto", "mitmproxy"),
+)
+def websocket_length_not_minimal(octets: Octets) -> Hits:
+    r"""A payload length is not minimally encoded.
+
+    wsproto, and with it mitmproxy and hypercorn, fails the connection; websockets reads on: what works without the
+    proxy breaks with it. An encoder that always writes eight octets of length, because that is simpler, does this.
+
+    > Note that in all cases, the minimal number of bytes MUST be used to encode the length, for example, the
+    > length of a 124-byte-long string can't be encoded as the sequence 126, 0, 124.
+
+    Bad::
+
+        >> GET /v1/responses HTTP/1.1\r\nHost: api.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n
+        >> Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n
+        << HTTP/1.1 101 Switching Protocols\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nUpgrade: websocket\r\n
+        << Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n
+        << \x81\x7e\x00\x02{}
+
+    Good::
+
+        >> GET /v1/responses HTTP/1.1\r\nHost: api.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n
+        >> Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n
+        << HTTP/1.1 101 Switching Protocols\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nUpgrade: websocket\r\n
+        << Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n
+        << \x81\x02{}
+    """
+    yield from _breach(octets, "length")
+
+
+@rule("RFC 6455 §5.5.1", "RFC 6455 §1.4", severity=ERROR, evidence="octets", breaks=("any client or server",))
+def websocket_data_after_close(octets: Octets) -> Hits:
+    r"""A data frame follows a close frame.
+
+    The data is lost: who has received a close reads nothing more. A server that closes when its time is up while
+    another task still sends deltas does it, and the client never gets the end of the response, though the sender
+    counts it as delivered. Send first, close then.
+
+    > The application MUST NOT send any more data frames after sending a Close frame.
+
+    Bad::
+
+        >> GET /v1/responses HTTP/1.1\r\nHost: api.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n
+        >> Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n
+        << HTTP/1.1 101 Switching Protocols\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nUpgrade: websocket\r\n
+        << Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n
+        << \x88\x02\x03\xe8\x81\x02{}
+
+    Good::
+
+        >> GET /v1/responses HTTP/1.1\r\nHost: api.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n
+        >> Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n
+        << HTTP/1.1 101 Switching Protocols\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nUpgrade: websocket\r\n
+        << Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n
+        << \x81\x02{}\x88\x02\x03\xe8
+    """
+    yield from _breach(octets, "after-close")
