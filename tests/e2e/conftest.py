@@ -52,11 +52,12 @@ class Environment(NamedTuple):
 
     packages: tuple[str, ...]
     """As uv and npm take them, pinned: ``name==1.2``, ``@scope/name@1.2``."""
-    python: str = f"{sys.version_info.major}.{sys.version_info.minor}"
+    python: str = sys.executable
+    """What uv takes for one: a path, or a version such as 3.13."""
     npm: bool = False
 
 
-def pypi(*packages: str, python: str = Environment._field_defaults["python"]) -> Environment:
+def pypi(*packages: str, python: str = sys.executable) -> Environment:
     """A virtual environment."""
     return Environment(packages, python)
 
@@ -67,7 +68,7 @@ def npm(*packages: str) -> Environment:
 
 
 ENVIRONMENTS: dict[str, Environment] = {
-    "servers": pypi("fastapi==0.163.2", "uvicorn==0.54.0", "httpx==0.28.1"),
+    "servers": pypi("fastapi==0.163.2", "uvicorn==0.54.0", "httpx==0.28.1", "websockets==17.4"),
     "aiohttp-3.13.4": pypi("aiohttp==3.13.4"),
     "aiohttp-current": pypi("aiohttp==3.14.5"),
     "openai": pypi("openai==2.54.0"),
@@ -75,6 +76,13 @@ ENVIRONMENTS: dict[str, Environment] = {
     "sglang-router": pypi("sglang-router==0.3.2"),
     "smg": pypi("smg==1.13.0"),
     "harbor": pypi("harbor==0.24.0", "aiohttp==3.13.4"),
+    "sdks": pypi("openai==2.54.0", "anthropic==2.10.0"),
+    "codex-lb": pypi("codex-lb==1.20.1", python="3.13"),
+    "codex": npm("@openai/codex@0.169.0"),
+    "claude-code": npm("@anthropic-ai/claude-code@2.1.197"),
+    "gemini-cli": npm("@google/gemini-cli@0.61.0"),
+    "opencode": npm("opencode-ai@1.18.33"),
+    "aider": pypi("aider-chat==0.86.2"),
 }
 
 
@@ -259,13 +267,16 @@ class Running(NamedTuple):
         return self.log.read_text(errors="replace")
 
     def stop(self) -> None:
-        """End it and what it has started, asking first."""
-        group = self.process.pid
-        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
-            os.killpg(group, signal.SIGTERM)
-            self.process.wait(10)
+        """End it, asking first, so that what it writes is complete."""
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(SECONDS)
+        self.kill()
+
+    def kill(self) -> None:
+        """End it and what it has started."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(group, signal.SIGKILL)
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
@@ -298,7 +309,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
 
     yield begin
     for each in reversed(running):
-        each.stop()
+        each.kill()
 
 
 class Proxy:

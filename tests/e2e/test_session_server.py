@@ -1,0 +1,143 @@
+"""The incident hoplint began with: a session server doubles Server, and every agent trial dies.
+
+A session server copies what sglang-router passes on from an engine, and uvicorn adds its own Server and Date to it.
+Clients that refuse the second Server fail through mitmdump alone and succeed through the suite.
+"""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from conformance import read
+
+PROGRAMS = Path(__file__).parent / "programs"
+PATIENCE = 60
+
+
+class Client(NamedTuple):
+    """A client, and what it makes of two Server lines."""
+
+    name: str
+    environment: str
+    program: str
+    refusal: str
+    posts: int = 1
+    options: tuple[str, ...] = ()
+    hows: tuple[str, ...] = ("json", "stream")
+
+
+AIOHTTP = Client("aiohttp 3.13.4", "aiohttp-3.13.4", "aiohttp_client.py", "Duplicate 'Server' header found.")
+DEV = AIOHTTP._replace(
+    name="aiohttp 3.14.5 under -X dev", environment="aiohttp-current", options=("-X", "dev")
+)
+LITELLM = Client("litellm", "litellm", "litellm_client.py", "OpenAIException - Connection error.")
+# Three attempts of harbor's, three of the openai SDK's in each.
+HARBOR = Client(
+    "harbor", "harbor", "harbor_client.py", "OpenAIException - Connection error.", 9, hows=("json",)
+)
+
+ROUTERS: dict[str, tuple[str, ...]] = {
+    "sglang-router": ("python", "-m", "sglang_router.launch_router"),
+    "smg": ("smg", "launch", "--disable-tokenizer-autoload"),
+}
+
+
+@pytest.fixture
+def session_server(start, python, environment, free_port: Callable[[], int]) -> Callable[[str], int]:
+    """Start an engine, a router in front of it and a session server in front of that; the last one's port."""
+
+    def begin(router: str) -> int:
+        worker, middle, port = free_port(), free_port(), free_port()
+        start([python("servers"), PROGRAMS / "worker.py", worker], worker)
+        program, *words = ROUTERS[router]
+        words += ["--host", "127.0.0.1", "--port", middle, "--worker-urls", f"http://127.0.0.1:{worker}"]
+        words += ["--policy", "round_robin", "--prometheus-port", free_port(), "--log-level", "error"]
+        start([environment(router) / program, *words], middle, env={"HF_HUB_OFFLINE": "1"})
+        start([python("servers"), PROGRAMS / "session_server.py", port, middle], port)
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{middle}/readiness", timeout=5).close()
+                return port
+            except OSError:
+                time.sleep(0.1)
+        pytest.fail(f"{router} has no worker after {PATIENCE} s")
+
+    return begin
+
+
+def cases() -> list:
+    heavy = [pytest.mark.heavy]
+    table = [
+        ("sglang-router", AIOHTTP, []), ("sglang-router", DEV, []), ("sglang-router", LITELLM, []),
+        ("sglang-router", HARBOR, heavy), ("smg", AIOHTTP, []), ("smg", LITELLM, heavy), ("smg", HARBOR, heavy),
+    ]  # fmt: skip
+    return [
+        pytest.param(
+            router,
+            client,
+            id=f"{router}-{client.name}",
+            marks=[
+                *marks,
+                pytest.mark.row(
+                    "1. A session server doubles Server",
+                    f"{client.name} → session server → {router}",
+                    router,
+                    client.environment,
+                    "servers",
+                ),
+            ],
+        )
+        for router, client, marks in table
+    ]
+
+
+@pytest.mark.parametrize(("router", "agent"), cases())
+def test_a_doubled_server(session_server, proxy, client, record, router: str, agent: Client) -> None:
+    port = session_server(router)
+    alone, suite = proxy(port), proxy(port, suite=True)
+    words = (agent.environment, agent.program)
+    before = client(*words, alone.url, *agent.hows, options=agent.options)
+    after = client(*words, suite.url, *agent.hows, options=agent.options)
+
+    found = [each for each in alone.findings()["findings"] if each["rule"] == "duplicate-server"]
+    assert suite.rules() == set()
+    for how in agent.hows:
+        assert agent.refusal in before[how]["error"]
+        assert posts(alone.recording)[f"/sessions/{how}/v1/chat/completions"] == agent.posts
+        assert "hel" in after[how]["text"]
+        assert posts(suite.recording)[f"/sessions/{how}/v1/chat/completions"] == 1
+    assert len(found) == agent.posts * len(agent.hows)
+    assert {(each["fix"], each["origin"]) for each in found} == {("dedupe-headers", "server")}
+    assert "aiohttp 3.13.4" in found[0]["breaks"]
+    record(
+        without=f"{agent.posts} POST{'s' * (agent.posts > 1)}: “{agent.refusal}”; linted: duplicate-server",
+        with_="1 POST: the answer; linted: clean",
+    )
+
+
+def test_the_recording_tells_what_was_changed(session_server, proxy, client) -> None:
+    suite = proxy(session_server("sglang-router"), suite=True)
+    client("aiohttp-3.13.4", "aiohttp_client.py", suite.url, "json")
+    suite.findings()
+    (exchange,) = read(suite.recording)
+    assert exchange.response is not None
+    assert len(exchange.response.fields.lines("server")) == 1
+    dropped = {edit.field.lower() for edit in exchange.edits if edit.addon == "dedupe-headers"}
+    assert dropped == {"server", "date"}
+    assert exchange.received is not None
+    assert exchange.received.response is not None
+    assert len(exchange.received.response.fields.lines("server")) == 2
+
+
+def posts(recording: Path) -> Counter[str]:
+    """How many POST requests a recording has for each target."""
+    requests = [each.request for each in read(recording) if each.request is not None]
+    return Counter(each.target.decode() for each in requests if each.method == b"POST")
