@@ -82,7 +82,12 @@ def parser() -> argparse.ArgumentParser:
     rule = command("rule", "Explain a rule; without a name, list them by topic.")
     rule.add_argument("name", nargs="?", metavar="NAME")
     rule.add_argument("--all", action="store_true", help="explain all of them")
-    rule.add_argument("--format", choices=["text", "markdown", "json"], default="text")
+    rule.add_argument(
+        "--format",
+        choices=["text", "markdown", "json", "compatibility"],
+        default="text",
+        help="compatibility: what real programs make of each defect, as measured, whatever the name",
+    )
 
     show = command(
         "show", "Print recordings as transcripts, secrets masked; turns .flow and .har into .http."

@@ -386,7 +386,11 @@ def _rule(options: argparse.Namespace) -> int:
     if options.name is not None and options.name not in known:
         raise UnknownName("rule", options.name, known)
     chosen = [known[options.name]] if options.name is not None else list(rules.values())
-    if options.format == "json":
+    if options.format == "compatibility":
+        from conformance import compatibility
+
+        _write(compatibility.page())
+    elif options.format == "json":
         _write(manual.as_json(chosen))
     elif options.format == "markdown":
         _write(manual.page(chosen[0]) if options.name else manual.markdown(rules))

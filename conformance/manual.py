@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 
+from conformance import breaks
 from conformance.message import Evidence
 from conformance.rule import Rule
 
@@ -80,7 +81,7 @@ def as_json(rules: Iterable[Rule]) -> str:
                     "scope": rule.scope.lower(),
                     "evidence": _evidence(rule),
                     "fix": rule.fix,
-                    "breaks": list(rule.breaks),
+                    "breaks": list(breaks.names(rule)),
                     "bad": [example.text for example in rule.examples if example.bad],
                     "good": [example.text for example in rule.examples if not example.bad],
                 }
@@ -117,8 +118,12 @@ def _facts(rule: Rule) -> list[tuple[str, str]]:
         ("source", ", ".join(rule.source)),
         ("looks at", f"{rule.scope.lower()}; needs {_evidence(rule)}"),
     ]
-    if rule.breaks:
-        facts.append(("breaks", ", ".join(rule.breaks)))
+    for sent, chokes in breaks.of_rule(rule):
+        of = f"{sent}: " if sent else ""
+        if chokes.refused:
+            facts.append(("breaks", f"{of}{'; '.join(chokes.refused)}"))
+        if chokes.others:
+            facts.append(("elsewhere", f"{of}{chokes.others}"))
     facts.append(("fix", f"addon {rule.fix}" if rule.fix else "the sender has to change"))
     return facts
 

@@ -17,6 +17,7 @@ OURS: dict[str, set[str]] = {
     "grammar": set(),
     "known": set(),
     "secret": set(),
+    "structured": set(),
     "addon": {"policy"},
     "transcript": {"message"},
     "rule": {"message"},
@@ -60,17 +61,19 @@ OURS: dict[str, set[str]] = {
     "demo": {"finding", "lint", "processes", "recording", "rule"},
     "processes": set(),
     "run": {"processes"},
-    "manual": {"message", "rule"},
-    "mitm": {"addon", "known", "message", "policy", "secret", "settings"},
+    "breaks": {"finding", "rule"},
+    "compatibility": {"breaks"},
+    "manual": {"breaks", "message", "rule"},
+    "mitm": {"addon", "grammar", "known", "message", "policy", "secret", "settings"},
     "websocket": {"llm", "message"},
     "rules/": {
         "content", "conversation", "credential", "grammar", "history", "http2", "known", "llm", "message", "policy", "rule",
-        "secret", "sse", "websocket",
+        "secret", "sse", "structured", "websocket",
     },
-    "reports/": {"changes", "finding", "manual", "rule", "reports"},
+    "reports/": {"breaks", "changes", "finding", "manual", "rule", "reports"},
     "arguments": {"rule"},
     "cli": {
-        "addon", "arguments", "baseline", "changes", "demo", "finding", "fix", "jobs", "lint", "manual", "message",
+        "addon", "arguments", "baseline", "changes", "compatibility", "demo", "finding", "fix", "jobs", "lint", "manual", "message",
         "mitm", "policy", "prepare", "recording", "redact", "reports", "rule", "run", "secret", "settings", "transcript",
     },
     "__main__": {"cli"},
@@ -171,6 +174,7 @@ def test_every_test_has_its_module() -> None:
         "test_recipes",
         "test_streams_live",
         "test_failures_live",
+        "test_hostile_live",
     }
     for path in (ROOT / "tests").rglob("test_*.py"):
         inside = path.relative_to(ROOT / "tests")

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from conformance import breaks
 from conformance.finding import Entry, Finding, Head, Look, Quote, Run, Summary
 from conformance.reports import timeline, wording
 from conformance.reports.timeline import escape
@@ -171,19 +172,22 @@ def _rule(run: Run, rule: Rule, findings: list[Finding], ids: Mapping[Place, str
         f'<article class="{level}" data-level="{_levels(findings)}"><h3>'
         f'<span class="severity {level}">{level}</span> <span class="rule">{escape(rule.name)}</span> '
         f'<span class="dim">{wording.plural(len(findings), "finding")}</span></h3>'
-        f"<p><strong>{escape(rule.summary)}</strong></p>{f'<p>{escape(why)}</p>' if why else ''}{_facts(run, rule)}"
+        f"<p><strong>{escape(rule.summary)}</strong></p>{f'<p>{escape(why)}</p>' if why else ''}{_facts(run, rule, findings)}"
         f"<details{' open' if len(groups) <= 3 else ''}><summary>Where</summary>{shown}</details></article>\n"
     )
 
 
-def _facts(run: Run, rule: Rule) -> str:
+def _facts(run: Run, rule: Rule, findings: Iterable[Finding]) -> str:
     cited = "".join(
         escape(separator) + (f'<a href="{escape(url)}">{escape(shown)}</a>' if url else escape(shown))
         for separator, shown, url in wording.sources(rule)
     )
     facts = [("source", cited)]
-    if rule.breaks:
-        facts.append(("breaks", escape(", ".join(rule.breaks))))
+    for chokes in dict.fromkeys(breaks.of_finding(rule, finding) for finding in findings):
+        if chokes.refused:
+            facts.append(("breaks", escape("; ".join(chokes.refused))))
+        if chokes.others:
+            facts.append(("elsewhere", escape(chokes.others)))
     if rule.fix in run.addons:
         facts.append(
             ("fix", f"<code>mitmdump -s &quot;$(hoplint addons {escape(rule.fix or '')})&quot;</code>")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from importlib.metadata import version
 
+from conformance import breaks
 from conformance.finding import Finding, Look, Run
 from conformance.rule import Severity
 
@@ -58,6 +59,6 @@ def finding_object(run: Run, finding: Finding) -> dict[str, object]:
         "evidence": finding.evidence,
         "rfc": list(rule.source),
         "fix": rule.fix,
-        "breaks": list(rule.breaks),
+        "breaks": list(breaks.of_finding(rule, finding).refused),
         "fingerprint": finding.fingerprint,
     }

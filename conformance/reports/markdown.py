@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from conformance import breaks
 from conformance.finding import Finding, Look, Run
 from conformance.reports import wording
 from conformance.rule import Rule, Severity
@@ -76,8 +77,11 @@ def _rule(run: Run, rule: Rule, findings: list[Finding]) -> str:
         for separator, shown, url in wording.sources(rule)
     )
     lines += [f"- {cited}"]
-    if rule.breaks:
-        lines.append(f"- breaks: {_escaped(', '.join(rule.breaks))}")
+    for chokes in dict.fromkeys(breaks.of_finding(rule, finding) for finding in findings):
+        if chokes.refused:
+            lines.append(f"- breaks: {_escaped('; '.join(chokes.refused))}")
+        if chokes.others:
+            lines.append(f"- elsewhere: {_escaped(chokes.others)}")
     if rule.fix in run.addons:
         lines.append(f"- fix: addon {_code(rule.fix or '')}")
     groups = wording.grouped(findings)

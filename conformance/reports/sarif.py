@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import PurePath
 from urllib.parse import quote
 
-from conformance import manual
+from conformance import breaks, manual
 from conformance.finding import Finding, Location, Look, Run
 from conformance.reports import wording
 from conformance.rule import ERROR, NOTE, WARNING, Rule
@@ -31,13 +31,13 @@ def report(run: Run, look: Look) -> str:
     rules = dict(sorted({**run.rules, **named}.items()))
     numbers = {name: number for number, name in enumerate(rules)}
     shown = _shown(run.findings, RESULTS)
-    results = [_result(finding, numbers) for finding in shown]
+    results = [_result(run, finding, numbers) for finding in shown]
     for suppressed in run.suppressed[: RESULTS - len(shown)]:
         excuse = {
             "kind": "inSource" if suppressed.by == "inline" else "external",
             "justification": wording.printable(suppressed.reason) or "no reason is given",
         }
-        results.append({**_result(suppressed.finding, numbers), "suppressions": [excuse]})
+        results.append({**_result(run, suppressed.finding, numbers), "suppressions": [excuse]})
     failures = wording.failures(run)
     notifications = [_notification(*failure) for failure in failures]
     if cut := len(found) - len(results):
@@ -113,13 +113,14 @@ def _rule(rule: Rule) -> dict[str, object]:
             "precision": _PRECISION[rule.severity],
             "problem.severity": _PROBLEM[rule.severity],
             "fix": rule.fix,
-            "breaks": list(rule.breaks),
+            "breaks": list(breaks.names(rule)),
         },
     }
 
 
-def _result(finding: Finding, numbers: dict[str, int]) -> dict[str, object]:
+def _result(run: Run, finding: Finding, numbers: dict[str, int]) -> dict[str, object]:
     at = finding.at
+    chokes = breaks.of_finding(run.rule(finding.rule), finding)
     context = ", ".join(filter(None, (wording.place(finding), wording.asked(finding))))
     region: dict[str, object] = {"startLine": at.line or 1}
     marked = next((quote for quote in finding.quotes if quote.marked), None)
@@ -141,7 +142,13 @@ def _result(finding: Finding, numbers: dict[str, int]) -> dict[str, object]:
             "hoplint/v1": finding.fingerprint,
             "primaryLocationLineHash": finding.fingerprint,
         },
-        "properties": {"origin": finding.origin, "evidence": finding.evidence, "flow": at.flow},
+        "properties": {
+            "origin": finding.origin,
+            "evidence": finding.evidence,
+            "flow": at.flow,
+            "breaks": list(chokes.refused),
+            "elsewhere": chokes.others,
+        },
     }
 
 

@@ -9,6 +9,7 @@ from io import StringIO
 from rich.console import Console
 from rich.text import Text
 
+from conformance import breaks
 from conformance.finding import Finding, Look, Run
 from conformance.reports import wording
 from conformance.rule import Rule, Severity
@@ -102,8 +103,11 @@ def _facts(
     if first and (why := wording.paragraph(rule)):
         yield from fact("", why)
     yield from fact("", _sources(rule))
-    if rule.breaks:
-        yield from fact("breaks", ", ".join(rule.breaks))
+    chokes = breaks.of_finding(rule, group[0])
+    if chokes.refused:
+        yield from fact("breaks", "; ".join(chokes.refused))
+    if chokes.others:
+        yield from fact("elsewhere", chokes.others)
     if addon:
         yield from fact("fix", f'mitmdump -s "$(hoplint addons {addon})"')
     elif group[0].origin != "recorder":

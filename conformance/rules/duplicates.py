@@ -84,7 +84,6 @@ def _differ(lines: tuple[FieldLine, ...]) -> bool:
     severity=ERROR,
     fix="dedupe-headers",
     fields=("server",),
-    breaks=("aiohttp 3.13.4", "aiohttp -X dev", "aiohttp without C extensions up to 3.13.4"),
 )
 def duplicate_server(response: Response) -> Hits:
     """The response has more than one Server header.
@@ -165,7 +164,6 @@ def duplicate_date(response: Response) -> Hits:
     severity=ERROR,
     fix="dedupe-headers",
     fields=("content-type",),
-    breaks=("aiohttp server 3.14.5", "aiohttp 3.13.4", "aiohttp -X dev", "lighttpd 1.4.69"),
 )
 def duplicate_content_type(message: Message) -> Hits:
     """The message has more than one Content-Type header.
@@ -207,7 +205,6 @@ def duplicate_content_type(message: Message) -> Hits:
     severity=ERROR,
     evidence="headers | octets",
     fields=("host",),
-    breaks=("h11", "aiohttp server 3.14.5", "nginx 1.22.1", "apache 2.4.71", "caddy 2.11.7", "go net/http"),
 )
 def duplicate_host(request: Request) -> Hits:
     """The request has more than one Host header.
@@ -242,7 +239,6 @@ def duplicate_host(request: Request) -> Hits:
     severity=ERROR,
     fix="inject-auth",
     fields=("authorization",),
-    breaks=("nginx 1.22.1", "squid 5.7"),
 )
 def duplicate_authorization(request: Request) -> Hits:
     """The request has more than one Authorization header.
@@ -305,7 +301,6 @@ def duplicate_api_key(request: Request) -> Hits:
     severity=ERROR,
     fix="dedupe-headers",
     fields=("user-agent",),
-    breaks=("aiohttp server 3.14.5",),
 )
 def duplicate_user_agent(request: Request) -> Hits:
     """The request has more than one User-Agent header.
@@ -340,7 +335,7 @@ def duplicate_user_agent(request: Request) -> Hits:
     severity=ERROR,
     fix="dedupe-headers",
     fields=("location",),
-    breaks=("httpx 0.28.1", "Chromium 156", "aiohttp 3.8.6"),
+    breaks=("httpx 0.28.1", "Chromium 156"),
 )
 def duplicate_location(response: Response) -> Hits:
     """The response has more than one Location header.
@@ -419,7 +414,6 @@ def duplicate_retry_after(response: Response) -> Hits:
     severity=ERROR,
     fix="dedupe-headers",
     fields=_OTHER_ON_REQUESTS | _OTHER_ON_RESPONSES,
-    breaks=("aiohttp 3.13.4", "aiohttp server 3.14.5", "aiohttp -X dev", "uvicorn 0.54", "websockets 17"),
 )
 def duplicate_singleton_header(message: Message) -> Hits:
     """Another header that may appear only once appears more than once.

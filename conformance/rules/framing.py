@@ -72,15 +72,6 @@ def _chunk_size(line: Line) -> bytes:
     fix="dedupe-headers",
     fields=TE,
     verbatim=True,
-    breaks=(
-        "aiohttp",
-        "node 20",
-        "httptools 0.9.0",
-        "nginx 1.22.1",
-        "envoy 1.40.0",
-        "varnish 7.1.1",
-        "mitmproxy",
-    ),
 )
 def content_length_with_transfer_encoding(message: Message) -> Hits:
     """The message has both Content-Length and Transfer-Encoding.
@@ -119,15 +110,6 @@ def content_length_with_transfer_encoding(message: Message) -> Hits:
     evidence="headers | error | octets",
     fields=CL,
     verbatim=True,
-    breaks=(
-        "httpx 0.28.1",
-        "requests 2.34.2",
-        "aiohttp",
-        "node 20",
-        "Go 1.19",
-        "curl 7.88.1",
-        "haproxy 2.6.12",
-    ),
 )
 def conflicting_content_length(message: Message) -> Hits:
     """The message has Content-Length values that differ.
@@ -165,15 +147,6 @@ def conflicting_content_length(message: Message) -> Hits:
     evidence="headers | error | octets",
     fields=CL,
     verbatim=True,
-    breaks=(
-        "aiohttp",
-        "node 20",
-        "httptools 0.9.0",
-        "nginx 1.22.1",
-        "envoy 1.40.0",
-        "apache 2.4.71",
-        "mitmproxy",
-    ),
 )
 def duplicate_content_length(message: Message) -> Hits:
     """Content-Length is repeated with the same value.
@@ -217,7 +190,6 @@ def duplicate_content_length(message: Message) -> Hits:
     evidence="headers | error | octets",
     fields=CL,
     verbatim=True,
-    breaks=("aiohttp", "node 20", "httptools 0.9.0", "Go 1.19", "caddy 2.11.7", "envoy 1.40.0", "mitmproxy"),
 )
 def joined_content_length(message: Message) -> Hits:
     """Content-Length holds a comma-separated list.
@@ -536,15 +508,6 @@ def chunked_not_final_coding(message: Message) -> Hits:
     evidence="headers | error | octets",
     fields=TE,
     verbatim=True,
-    breaks=(
-        "h11 0.16.0",
-        "httpx 0.28.1",
-        "Go 1.19",
-        "haproxy 2.6.12",
-        "caddy 2.11.7",
-        "envoy 1.40.0",
-        "mitmproxy",
-    ),
 )
 def chunked_applied_twice(message: Message) -> Hits:
     """The chunked coding is applied more than once.
@@ -579,15 +542,6 @@ def chunked_applied_twice(message: Message) -> Hits:
     evidence="headers | error | octets",
     fields=TE,
     verbatim=True,
-    breaks=(
-        "uvicorn 0.54",
-        "httpx 0.28.1",
-        "h11 0.16.0",
-        "aiohttp",
-        "Go 1.19",
-        "nginx 1.22.1",
-        "haproxy 2.6.12",
-    ),
 )
 def duplicate_transfer_encoding(message: Message) -> Hits:
     """Transfer-Encoding appears on more than one line.
@@ -672,15 +626,6 @@ def unknown_transfer_coding(message: Message) -> Hits:
     *("RFC 9112 §7.3", "RFC 7230 §A.2"),
     severity=WARNING,
     fields=TE,
-    breaks=(
-        "h11 0.16.0",
-        "httpx 0.28.1",
-        "Go 1.19",
-        "haproxy 2.6.12",
-        "caddy 2.11.7",
-        "envoy 1.40.0",
-        "varnish 7.1.1",
-    ),
 )
 def identity_transfer_coding(message: Message) -> Hits:
     """Transfer-Encoding uses the withdrawn identity coding.
@@ -803,7 +748,6 @@ def _looks_like(key: str) -> str | None:
     severity=ERROR,
     evidence="error | octets",
     fields=CL,
-    breaks=("httpx 0.28.1", "requests 2.34.2", "aiohttp", "node 20", "Go 1.19", "curl 7.88.1", "mitmproxy"),
 )
 def body_shorter_than_content_length(response: Response) -> Hits:
     r"""The content ended before Content-Length octets arrived.
@@ -838,7 +782,6 @@ def body_shorter_than_content_length(response: Response) -> Hits:
     severity=ERROR,
     evidence="error | octets",
     fields=TE,
-    breaks=("httpx 0.28.1", "requests 2.34.2", "aiohttp", "node 20", "Go 1.19", "curl 7.88.1", "mitmproxy"),
 )
 def chunked_body_truncated(response: Response) -> Hits:
     r"""A chunked body ended without its last chunk.
@@ -872,7 +815,6 @@ def chunked_body_truncated(response: Response) -> Hits:
     *("RFC 9112 §6.3", "RFC 9112 §9.2", "RFC 7230 §3.3.3", "RFC 7230 §5.6"),
     severity=ERROR,
     evidence="octets",
-    breaks=("aiohttp", "httptools 0.9.0", "node 20"),
 )
 def bytes_after_response(octets: Octets) -> Hits:
     r"""Octets follow the end of a response on the connection.
@@ -988,7 +930,6 @@ def content_length_mismatch(exchange: Exchange) -> Hits:
     severity=ERROR,
     evidence="body | octets",
     verbatim=True,
-    breaks=("aiohttp", "httptools 0.9.0", "node 20"),
 )
 def content_on_204(response: Response) -> Hits:
     r"""A 204 response has content.

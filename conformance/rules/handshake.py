@@ -183,17 +183,7 @@ def websocket_upgrade_missing(request: Request) -> Hits:
     "RFC 7230 §6.7",
     severity=ERROR,
     fields=("upgrade",),
-    breaks=(
-        "websockets 17",
-        "aiohttp server",
-        "uvicorn",
-        "hypercorn",
-        "granian",
-        "node",
-        "haproxy",
-        "caddy",
-        "envoy",
-    ),
+    breaks=("uvicorn", "hypercorn", "granian", "node", "caddy", "envoy"),
 )
 def websocket_connection_upgrade_missing(request: Request) -> Hits:
     """A WebSocket handshake has no Connection: upgrade.
@@ -455,8 +445,7 @@ def _is_nonce(value: bytes) -> bool:
     severity=ERROR,
     fix="filter-handshake",
     fields=("sec-websocket-key", "sec-websocket-accept", "sec-websocket-version", "sec-websocket-extensions",
-            "sec-websocket-protocol"),
-    breaks=("websockets", "uvicorn", "autobahn"),
+            "sec-websocket-protocol"), breaks=("autobahn",),
 )  # fmt: skip
 def duplicate_websocket_header(message: Message) -> Hits:
     """A Sec-WebSocket header that may appear once appears twice.

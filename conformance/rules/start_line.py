@@ -392,7 +392,7 @@ def status_code_out_of_range(response: Response) -> Hits:
     "RFC 7230 §3.5",
     severity=ERROR,
     evidence="octets",
-    breaks=("node", "httptools", "aiohttp server", "aiohttp -X dev"),
+    breaks=("aiohttp server",),
 )
 def bare_line_feed(octets: Octets) -> Hits:
     """A line of the header section ends with a line feed alone.
