@@ -37,6 +37,7 @@ from conformance.message import (
 from conformance.recording import Recording
 from conformance.replay import replay, replay_connection
 from conformance.rule import ERROR, NOTE, RULES, UNUSED_IGNORE, Place, Rule, Severity
+from conformance.watch import Likeness, Watch
 
 if TYPE_CHECKING:
     from conformance.history import History
@@ -272,6 +273,7 @@ class Linter:
         self._request = _Plan([*scope("Message", []), *scope("Request", [])])
         self._response = _Plan([*scope("Message", []), *scope("Response", [])])
         self._exchange = _Plan(scope("Exchange", []))
+        self._watch = Watch(self._policy)
         self._connection = scope("Connection", [])
         self._turn = _Plan(scope("Turn", []))
         self._history: History | None = None
@@ -326,13 +328,18 @@ class Linter:
     ) -> None:
         self._found = []
         names = frozenset[str]()
+        watch = self._watch
+        alike: list[Likeness | None] = []
         for message in exchange.messages:
             occurring = _names(message)
             names |= occurring
             plan = self._request if isinstance(message, Request) else self._response
             rules = plan.rules(occurring)
-            self._run(rules if message.verbatim else _without_verbatim(rules), exchange, message)
-        self._run(self._exchange.rules(names), exchange, exchange)
+            alike.append(like := watch.message(message))
+            due = watch.due(rules if message.verbatim else _without_verbatim(rules), message, like)
+            self._run(due, exchange, message)
+        rules = self._exchange.rules(names)
+        self._run(watch.due(rules, exchange, watch.exchange(exchange, alike)), exchange, exchange)
         for frame in exchange.frames:
             self._run(self._frame, exchange, frame)
         if self._connection:
@@ -427,7 +434,7 @@ class Linter:
             if before is not None:
                 pair = Connection(side=side, id=name, before=before, after=bare)
                 self._run(self._connection, bare, pair)
-                self._mark(Evidence.CONNECTION, "Connection")
+                self._mark(Evidence.CONNECTION | exchange.evidence, "Connection")
 
     def _turns(self, exchange: Exchange, names: frozenset[str], history: History) -> int | None:
         """Lint it beside what came before; gives the number of its conversation."""

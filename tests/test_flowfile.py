@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mitmproxy import http, tcp, version
 from mitmproxy.flow import Error, Flow
 from mitmproxy.io import FlowReader, FlowWriter, tnetstring
+from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow, tutils
 
 from conformance import flowfile
@@ -176,9 +177,29 @@ def test_websocket_messages_and_the_close():
     assert [(f.sender == "client", f.opcode, f.content, f.time) for f in messages] == [
         (m.from_client, m.type.name, m.content, m.timestamp) for m in kept
     ]
+    assert exchange.dropped == 1
+    assert not any(frame.injected for frame in exchange.frames)
     assert (close.opcode, close.code, close.content) == ("CLOSE", 4001, "Gründe".encode())
     assert close.sender == ("client" if flow.websocket.closed_by_client else "server")
     assert Evidence.WEBSOCKET in exchange.evidence
+
+
+def test_a_message_that_was_typed_into_mitmproxy_is_known():
+    flow = tflow.twebsocketflow()
+    flow.websocket.messages[1].injected = True
+    assert [frame.injected for frame in one(flow).frames] == [False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [("regular", "api.example"), ("reverse:https://api.example", None)],
+    ids=["any", "reverse"],
+)
+def test_the_name_tls_was_asked_for(mode, name):
+    flow = tflow.tflow()
+    flow.client_conn.sni = "api.example"
+    flow.client_conn.proxy_mode = ProxyMode.parse(mode)
+    assert one(flow).server_name == name
 
 
 def test_a_websocket_that_is_open_has_no_close():

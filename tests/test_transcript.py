@@ -92,6 +92,27 @@ def test_websocket_frames() -> None:
     assert Evidence.WEBSOCKET in exchange.evidence
 
 
+def test_what_is_known_of_frames_but_not_on_the_wire() -> None:
+    text = (
+        "@ frame-times: 1.5 3\n@ injected: 2\n@ dropped: 1\n@ server-name: api.example\n> GET / HTTP/1.1\n"
+        "< HTTP/1.1 101 Switching Protocols\n> TEXT a\n< TEXT b\n< PING\n"
+    )
+    (exchange,) = parse(text)
+    assert isinstance(exchange, Exchange)
+    assert [(frame.time, frame.injected) for frame in exchange.frames] == [
+        (1.5, False),
+        (3.0, True),
+        (None, False),
+    ]
+    assert (exchange.dropped, exchange.server_name) == (1, "api.example")
+    (again,) = parse(write(exchange))
+    assert isinstance(again, Exchange)
+    assert [frame.injected for frame in again.frames] == [False, True, False]
+    assert (again.dropped, again.server_name) == (1, "api.example")
+    with pytest.raises(TranscriptError, match="injected takes numbers, not 'all'"):
+        list(parse("@ injected: all\n"))
+
+
 def test_a_blank_line_or_a_new_request_separates_exchanges() -> None:
     text = "> GET /1 HTTP/1.1\n< HTTP/1.1 200 OK\n> GET /2 HTTP/1.1\n\n> GET /3 HTTP/1.1\n"
     assert [item.request.target for item in parse(text)] == [b"/1", b"/2", b"/3"]

@@ -8,10 +8,12 @@ semantics.
 
 from __future__ import annotations
 
-from conformance.grammar import DIGITS, TOKEN
+import re
+
+from conformance.grammar import DIGITS, PARAMETER, TOKEN, parameters
 from conformance.known import END_TO_END
-from conformance.message import Connection, FieldLine, Message, Request, Response
-from conformance.rule import ERROR, WARNING, Hits, rule
+from conformance.message import Connection, Exchange, FieldLine, Message, Request, Response, split_members
+from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted, shown
 
 
@@ -403,3 +405,330 @@ def _ambiguous(message: Message) -> str | None:
         if codings[-1] != b"chunked":
             return "a Transfer-Encoding that does not end in chunked"
     return None
+
+
+@rule("RFC 9110 §10.1.4", "RFC 7230 §4.3", severity=ERROR, fields=("te",), verbatim=True)
+def te_header_without_connection_option(request: Request) -> Hits:
+    """TE is sent without Connection: TE.
+
+    TE is for the next hop only. Without the option a hop that knows no better forwards it, and the server behind
+    answers with trailers, or in a coding, that the hop cannot decode and the client never asked it for.
+
+    > A sender of TE MUST also send a "TE" connection option within the Connection header field (Section 7.6.1)
+    > to inform intermediaries not to forward this field.
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > TE: trailers
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Connection: TE
+        > TE: trailers
+    """
+    if not request.is_http1 or b"te" in _said(request):
+        return
+    for line in request.fields.lines("te")[:1]:
+        yield line, f"TE {shown(line.name, line.value)} without the connection option TE"
+
+
+_RANK = re.compile(rb"[qQ][ \t]*=[ \t]*(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
+
+
+def _te_names(line: FieldLine) -> list[bytes]:
+    return [parameters(member)[0].lower() for member in split_members(line.value)]
+
+
+@rule("RFC 9110 §10.1.4", "RFC 7230 §4.3", severity=ERROR, fields=("te",))
+def te_header_lists_chunked(request: Request) -> Hits:
+    """TE lists chunked.
+
+    Whoever speaks HTTP/1.1 reads chunked; it cannot be declined and must not be offered. Strict servers answer
+    400, and a server that takes TE for a list of all that is acceptable draws conclusions from what is not there.
+
+    > A client MUST NOT send the chunked transfer coding name in TE; chunked is always acceptable for HTTP/1.1
+    > recipients.
+
+    (The sentence stands in RFC 9112 §7.4.)
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Connection: TE
+        > TE: trailers, chunked
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Connection: TE
+        > TE: trailers, gzip;q=0.5
+    """
+    if not request.is_http1:
+        return
+    for line in request.fields.lines("te"):
+        if b"chunked" in _te_names(line):
+            yield line, f"TE {shown(line.name, line.value)} lists chunked"
+
+
+@rule("RFC 9110 §10.1.4", "RFC 7230 §4.3", severity=WARNING, fields=("te",))
+def te_header_malformed(request: Request) -> Hits:
+    """The TE header does not follow its grammar.
+
+    Servers ignore what they cannot read, so that trailers the client wants never come, or answer 400.
+
+    > t-codings = "trailers" / ( transfer-coding [ weight ] )
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Connection: TE
+        > TE: gzip;q=high
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Connection: TE
+        > TE: trailers, gzip;q=0.5
+    """
+    if not request.is_http1:
+        return
+    for line in request.fields.lines("te"):
+        for member in split_members(line.value):
+            name, *rest = parameters(member)
+            if member.strip(b" \t") and (why := _wrong_coding(name, rest)) is not None:
+                yield line, f"TE {shown(line.name, line.value)}: {why}"
+                break
+
+
+def _wrong_coding(name: bytes, rest: list[bytes]) -> str | None:
+    if TOKEN.fullmatch(name) is None:
+        return f"{quoted(mask_text(name))} is no transfer coding"
+    if name.lower() == b"trailers" and rest:
+        return "trailers takes no parameters"
+    for part in rest:
+        is_rank = part[:1] in (b"q", b"Q") and part[1:].lstrip(b" \t").startswith(b"=")
+        if (_RANK if is_rank else PARAMETER).fullmatch(part) is None:
+            return f"{quoted(mask_text(part))} is no {'weight' if is_rank else 'parameter'}"
+    return None
+
+
+@rule("RFC 9112 §9.6", "RFC 7230 §6.6", severity=WARNING, fields=("connection",))
+def close_not_acknowledged(exchange: Exchange) -> Hits:
+    """The request asked to close but the final response does not say close.
+
+    A client that shares its connections among tasks may send the next request on one that the server is about to
+    close, and that request is lost or, being a POST, sent twice. A gateway that copies ``Connection: close`` from
+    its client to an upstream it keeps has the same with its own pool.
+
+    What is judged is the connection to the server: a response that a recorder or an addon changed is taken as it
+    came in.
+
+    > The server SHOULD send a "close" connection option in its final response on that connection.
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Connection: close
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Connection: close
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+        < Connection: close
+    """
+    request, response = exchange.request, (exchange.received or exchange).response
+    if response is None or not request.is_http1 or not response.is_http1 or not response.verbatim:
+        return
+    asked = _said(request).get(b"close")
+    # What CONNECT and 101 begin has an end of its own.
+    if asked is None or request.method == b"CONNECT" or response.status == 101:
+        return
+    if _closes(response) is None:
+        place = exchange.response if exchange.response is not None else request
+        yield place, f"the request said {shown(asked.name, asked.value)}, the response does not say close"
+
+
+_LOST = re.compile(
+    r"reset by peer|server (?:closed|disconnected)|closed connection|broken pipe", re.IGNORECASE
+)
+IDLE = 1.0
+"""Seconds without a request after which a connection counts as idle."""
+
+
+@rule(
+    "RFC 9112 §9.3.1",
+    "RFC 9110 §9.2.2",
+    "RFC 7230 §6.3.1",
+    severity=NOTE,
+    evidence="connection + error",
+)
+def reset_on_reused_connection(pair: Connection) -> Hits:
+    """A request on an idle reused connection was reset.
+
+    The server's idle timeout is shorter than the client's, so every pause costs a retry: uvicorn closes after 5
+    seconds, node after 5, gunicorn after 2, and agents think for longer. A GET is retried by the client's library;
+    a POST is not, and shows as a connection error. Let the client forget idle connections before the server does
+    (httpx: ``keepalive_expiry``), or raise the server's timeout above the client's.
+
+    > A client, server, or proxy MAY close the transport connection at any time.
+
+    (RFC 9112 §9.5 says so.)
+
+    Bad::
+
+        @ recorder: mitmproxy
+        @ server-connection: a
+        @ started: 1795144450
+        @ ended: 1795144451
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+        @ recorder: mitmproxy
+        @ server-connection: a
+        @ started: 1795144461
+        @ error: server closed connection
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+
+    Good::
+
+        @ recorder: mitmproxy
+        @ server-connection: a
+        @ started: 1795144450
+        @ ended: 1795144451
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+        @ recorder: mitmproxy
+        @ server-connection: a
+        @ started: 1795144452
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+    """
+    before, after = pair.before, pair.after
+    if pair.side != "server" or after.is_replay or not after.request.is_http1:
+        return
+    lost = after.response is None and after.error is not None and _LOST.search(after.error)
+    if not lost or before.response is None or before.ended is None or after.started is None:
+        return
+    idle = after.started - before.ended
+    if idle >= IDLE:
+        yield (
+            after.request,
+            f"the connection had been idle for {idle:.1f} s when the server was found to have closed it",
+        )
+
+
+@rule("RFC 9112 §9.3.2", "RFC 7230 §6.3.2", severity=WARNING, evidence="octets")
+def pipelined_request(pair: Connection) -> Hits:
+    """A second request was sent before the first response.
+
+    HTTP/1.1 allows it and few can do it: servers stop reading until they have answered (h11 pauses), load balancers
+    answer out of step or close, and a proxy that pools upstream connections gives the second answer to somebody
+    else. One slow completion holds up all that wait behind it. Open another connection, or use HTTP/2.
+
+    It takes octets with the times at which they came: mitmproxy's own HTTP flows show each request when mitmproxy
+    got round to it.
+
+    > A user agent SHOULD NOT pipeline requests after a non-idempotent method, until the final response status
+    > code for that method has been received
+
+    Bad::
+
+        @ client-connection: a
+        @ started: 1795144450
+        @ ended: 1795144455
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+        @ client-connection: a
+        @ started: 1795144452
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+
+    Good::
+
+        @ client-connection: a
+        @ started: 1795144450
+        @ ended: 1795144455
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+        @ client-connection: a
+        @ started: 1795144456
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+    """
+    before, after = pair.before, pair.after
+    if pair.side != "client" or before.recorder not in ("octets", "transcript"):
+        return
+    if not before.request.is_http1 or before.ended is None or after.started is None:
+        return
+    if (early := before.ended - after.started) > 0:
+        yield after.request, f"sent {early:.3f} s before the response to request {before.number} had ended"
+
+
+_PROTOCOL = re.compile(TOKEN.pattern + rb"(?:/" + TOKEN.pattern + rb")?")
+
+
+@rule("RFC 9110 §7.8", "RFC 7230 §6.7", severity=ERROR, fields=("upgrade",))
+def upgrade_header_malformed(message: Message) -> Hits:
+    """The Upgrade header is not a list of protocol names.
+
+    The upgrade is ignored and the client waits for a protocol that never starts: ``Upgrade: "websocket"`` and
+    ``Upgrade: websocket; v=13`` name nothing that a server knows.
+
+    > protocol = protocol-name ["/" protocol-version]
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Connection: Upgrade
+        > Upgrade: TLS 1.3
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Connection: Upgrade
+        > Upgrade: TLS/1.3
+    """
+    if not message.is_http1:
+        return
+    for line in message.fields.lines("upgrade"):
+        for member in split_members(line.value):
+            if (name := member.strip(b" \t")) and _PROTOCOL.fullmatch(name) is None:
+                yield line, f"Upgrade {quoted(mask_text(name))} is no name of a protocol"
+                break

@@ -9,15 +9,15 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from conformance.grammar import HOST
+from conformance.grammar import HOST, PARAMETER, TOKEN, parameters
 from conformance.known import INTERNAL_ROUTING, JOINED, PROVIDERS
-from conformance.message import Exchange, Request
-from conformance.rule import ERROR, WARNING, Hits, rule
+from conformance.message import Exchange, FieldLine, Message, Request, split_members
+from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted, shown
 
 if TYPE_CHECKING:
@@ -62,7 +62,6 @@ def _bad_host(request: Request) -> str | None:
     "RFC 7230 §5.4",
     severity=ERROR,
     evidence="headers | octets",
-    breaks=("h11", "aiohttp server 3.14.5", "node 20", "go net/http", "nginx 1.22.1", "envoy 1.40.0"),
     verbatim=True,
 )
 def host_missing(request: Request) -> Hits:
@@ -390,3 +389,251 @@ def internal_routing_header_from_client(request: Request, policy: Policy) -> Hit
     for name in sorted(request.fields.names & internal):
         for line in request.fields.lines(name):
             yield line, f"{line.shown_name} {shown(line.name, line.value)} chooses the worker"
+
+
+@rule("RFC 9110 §7.4", "RFC 9110 §4.3.4", severity=WARNING, fields=("host",))
+def server_name_differs_from_host(exchange: Exchange) -> Hits:
+    """The TLS server name differs from the Host header.
+
+    Front ends that serve many names choose certificate and tenant by the one and the route by the other: the
+    answer is 421, or comes from somebody else's routes. A client whose base URL has an address for a host and that
+    sets Host by hand does this, and so does a gateway that forwards its client's Host to an upstream of another
+    name.
+
+    HTTP/2 is left out: there one connection may be for all names in its certificate (RFC 9113 §9.1.1). So is what
+    went through mitmproxy in reverse mode, which writes Host itself.
+
+    > Unless the connection is from a trusted gateway, an origin server MUST reject a request if any scheme-specific
+    > requirements for the target URI are not met.
+
+    Bad::
+
+        @ scheme: https
+        @ server-name: gateway.example
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+
+    Good::
+
+        @ scheme: https
+        @ server-name: api.example
+        > GET /v1/models HTTP/1.1
+        > Host: API.example:443
+    """
+    request = (exchange.received or exchange).request
+    name, host = exchange.server_name, request.fields.one("host")
+    if (
+        not name or not host or not request.target.startswith((b"/", b"*"))
+    ):  # an absolute target is for a proxy
+        return
+    if request.is_http1 and _host_and_port(host)[0] != _host_and_port(name.encode())[0]:
+        line = exchange.request.fields.lines("host")
+        asked = f"TLS asked for {quoted(mask_text(name.encode()))}"
+        yield (line[0] if line else exchange.request), f"Host {shown(b'host', host)}, {asked}"
+
+
+@rule("RFC 9113 §8.3.1", "RFC 9110 §4.3", "RFC 7540 §8.1.2.3", severity=WARNING)
+def scheme_mismatch(exchange: Exchange) -> Hits:
+    """The request names the http scheme on a TLS connection.
+
+    Redirects and absolute links are built with the wrong scheme, cookies lose Secure, and strict servers (Envoy)
+    refuse the request. A gateway that ends TLS and copies ``:scheme`` from the connection behind it sends this.
+
+    > The ":scheme" pseudo-header field includes the scheme portion of the request target.
+
+    Bad::
+
+        @ scheme: http
+        @ server-name: api.example
+        @ authority: api.example
+        > GET /v1/models HTTP/2.0
+
+    Good::
+
+        @ scheme: https
+        @ server-name: api.example
+        @ authority: api.example
+        > GET /v1/models HTTP/2.0
+    """
+    request, name = exchange.request, exchange.server_name
+    host = request.authority or request.fields.one("host")
+    # A proxy is asked over TLS of its own for http targets: then the name is the proxy's.
+    if not name or not host or _host_and_port(host)[0] != _host_and_port(name.encode())[0]:
+        return
+    if exchange.scheme.lower() == b"http":
+        yield request, f"scheme http on a TLS connection to {quoted(mask_text(name.encode()))}"
+
+
+# received-protocol = [ protocol-name "/" ] protocol-version; received-by = pseudonym [ ":" port ]
+# (RFC 9110 §7.6.3). Kong writes "1.1 kong/3.8.0", which is no token and does no harm.
+_VIA = re.compile(
+    rb"(?:%(token)s/)?%(token)s[ \t]+(?:%(token)s(?:/%(token)s)?|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?"
+    rb"(?:[ \t]+(?P<comment>\(.*\)))?" % {b"token": TOKEN.pattern},
+    re.DOTALL,
+)
+
+
+@rule("RFC 9110 §7.6.3", "RFC 7230 §5.7.1", severity=WARNING, fields=("via",))
+def via_malformed(message: Message) -> Hits:
+    """The Via header is malformed.
+
+    Loop detection and protocol diagnosis stop working: a hop looks for its own name in the second word, and what
+    is not in its place is not found. ``Via: gateway`` lacks the version; a name with a space is two words.
+
+    > Via = #( received-protocol RWS received-by [ RWS comment ] )
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Via: gateway
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Via: 1.1 gateway:4000 (LiteLLM, 1.106), HTTP/2 edge.example
+    """
+    for line in message.fields.lines("via"):
+        for member in split_members(line.value):
+            found = _VIA.fullmatch(hop := member.strip(b" \t"))
+            if hop and (found is None or not _is_comment(found["comment"] or b"()")):
+                yield line, f"Via {quoted(mask_text(hop))} is not a version, a name and maybe a comment"
+                break
+
+
+def _is_comment(text: bytes) -> bool:
+    """Whether the parentheses of a text that begins and ends with one are a comment's (RFC 9110 §5.6.5)."""
+    depth, at = 0, 0
+    while at < len(text):
+        octet = text[at : at + 1]
+        at += 2 if octet == b"\\" else 1
+        depth += (octet == b"(") - (octet == b")")
+        if depth == 0:
+            return at == len(text)
+    return False
+
+
+# node = nodename [ ":" node-port ]; nodename = IPv4address / "[" IPv6address "]" / "unknown" / obfnode
+# (RFC 7239 §6)
+_NODE = re.compile(
+    rb"(?P<name>[0-9.]+|\[[0-9A-Fa-f:.]+\]|[uU]nknown|_[A-Za-z0-9._-]+)(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]+))?"
+)
+_SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*")
+
+
+def _is_node(value: bytes) -> bool:
+    found = _NODE.fullmatch(value)
+    return found is not None and (found["name"][:1] in b"_uU" or _is_address(found["name"].strip(b"[]")))
+
+
+def _is_address(text: bytes) -> bool:
+    try:
+        ipaddress.ip_address(text.decode("latin-1"))
+    except ValueError:
+        return False
+    return True
+
+
+_FORWARDED: Mapping[bytes, Callable[[bytes], object]] = {
+    b"for": _is_node, b"by": _is_node, b"host": HOST.fullmatch, b"proto": _SCHEME.fullmatch,
+}  # fmt: skip
+
+
+@rule("RFC 7239 §4", severity=WARNING, fields=("forwarded",))
+def forwarded_malformed(request: Request) -> Hits:
+    """The Forwarded header is malformed.
+
+    Limits by address and logs use the wrong client, or the address of the proxy for everybody. An IPv6 address, or
+    any address with a port, has to be quoted, with the IPv6 address in brackets: that is what most get wrong.
+
+    > Note that as ":" and "[]" are not valid characters in "token", IPv6 addresses are written as "quoted-string".
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Forwarded: for=192.0.2.43:4711;proto=https
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Forwarded: for="192.0.2.43:4711";proto=https, for="[2001:db8::1]"
+    """
+    for line in request.fields.lines("forwarded"):
+        for element in split_members(line.value):
+            if (why := _wrong_element(element.strip(b" \t"))) is not None:
+                yield line, f"Forwarded {shown(line.name, line.value)}: {why}"
+                break
+
+
+def _wrong_element(element: bytes) -> str | None:
+    seen = set()
+    for pair in filter(None, parameters(element)):  # empty ones are allowed
+        found = PARAMETER.fullmatch(pair)
+        if found is None:
+            return f"{quoted(mask_text(pair))} is no pair of a name and a token or quoted string"
+        name, value = found["name"].lower(), found["value"]
+        if value.startswith(b'"'):
+            value = re.sub(rb"\\(.)", rb"\1", value[1:-1])
+        if name in seen:
+            return f"{quoted(name)} stands twice in one element"
+        seen.add(name)
+        if name in _FORWARDED and not _FORWARDED[name](value):
+            return f"{quoted(mask_text(pair))} names no {'host' if name == b'host' else _KINDS[name]}"
+    return None
+
+
+_KINDS = {b"for": "node", b"by": "node", b"proto": "scheme"}
+
+_X_FORWARDED: Mapping[str, tuple[Callable[[bytes], object], str]] = {
+    "x-forwarded-for": (lambda value: _is_address(value) or _is_node(value), "an address"),
+    "x-forwarded-host": (HOST.fullmatch, "a host"),
+    "x-forwarded-proto": (re.compile(rb"(?i)https?|wss?").fullmatch, "http or https"),
+    "x-forwarded-port": (re.compile(rb"[0-9]{1,5}").fullmatch, "a port"),
+}
+_PORT_OF_THE_OTHER = {b"http": b"443", b"https": b"80"}
+
+
+@rule("RFC 7239 §7.4", severity=NOTE, fields=_X_FORWARDED)
+def x_forwarded_header_malformed(request: Request) -> Hits:
+    """An X-Forwarded header is malformed or the set contradicts itself.
+
+    Servers build links and limits from a wrong client address, host or scheme: uvicorn takes what
+    ``X-Forwarded-For`` says of a trusted proxy as it is, and Host checks fail on an ``X-Forwarded-Host`` with a
+    scheme in it. Nobody has standardised these fields; what is reported is what nobody could mean.
+
+    > If a proxy gets incoming requests with X-Forwarded-* header fields present, it is encouraged to convert these
+    > into the header field described in this document, if it can be done in a sensible way.
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > X-Forwarded-Proto: http
+        > X-Forwarded-Port: 443
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > X-Forwarded-For: 192.0.2.43, 2001:db8::1, unknown
+        > X-Forwarded-Proto: https
+        > X-Forwarded-Port: 443
+    """
+    for name, (fits, what) in _X_FORWARDED.items():
+        for line in request.fields.lines(name):
+            wrong = next((value for value in _members(line) if not fits(value)), None)
+            if wrong is not None:
+                yield line, f"{line.shown_name} {quoted(mask_text(wrong))} is not {what}"
+    scheme, port = (request.fields.one(f"x-forwarded-{name}") for name in ("proto", "port"))
+    if scheme is None or port is None:
+        return
+    if port == _PORT_OF_THE_OTHER.get(scheme.lower()):
+        line = request.fields.lines("x-forwarded-port")[0]
+        yield line, f"X-Forwarded-Port {shown(line.name, port)} with X-Forwarded-Proto {quoted(scheme)}"
+
+
+def _members(line: FieldLine) -> list[bytes]:
+    return [value for part in line.value.split(b",") if (value := part.strip(b" \t"))]

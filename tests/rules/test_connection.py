@@ -213,3 +213,95 @@ def test_mitmproxy_is_not_blamed_as_server() -> None:
     before = exchange(request=BOTH, recorder="mitmproxy")
     assert left_open("client", before) == []
     assert len(left_open("server", before)) == 1
+
+
+def get(*lines: str, version: str = "HTTP/1.1") -> str:
+    return "\n".join([f"> GET / {version}", "> Host: a", *(f"> {line}" for line in lines)]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("te", "rules"),
+    [
+        ("trailers", []),
+        ("", []),
+        ('gzip ; q=0.5, deflate;q=1.000, x;y=z;w="a,b"', []),
+        ("Chunked;q=0", ["te-header-lists-chunked"]),
+        ("x-chunked", []),
+        ("gzip;q=1.5", ["te-header-malformed"]),
+        ("gzip;q=0.5000", ["te-header-malformed"]),
+        ("gzip;level", ["te-header-malformed"]),
+        ("trailers;q=0.5", ["te-header-malformed"]),
+        ("gzip deflate", ["te-header-malformed"]),
+    ],
+)
+def test_te(te: str, rules: list[str]) -> None:
+    assert lint(get("Connection: keep-alive, te", f"TE: {te}")) == rules
+    # There it is a header like any other, and has a rule of its own.
+    assert lint(get(f"te: {te}", version="HTTP/2.0")) == []
+
+
+def test_te_needs_its_option() -> None:
+    assert lint(get("TE: trailers", "Connection: keep-alive")) == ["te-header-without-connection-option"]
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "malformed"),
+    [
+        ("websocket", False), ("TLS/1.3, h2c,", False), ("HTTP/2.0", False),
+        ("websocket; v=13", True), ('"websocket"', True), ("TLS/1.3/2", True), ("a b", True), ("/1", True),
+    ],
+)  # fmt: skip
+def test_names_of_protocols(upgrade: str, malformed: bool) -> None:
+    found = lint(get("Connection: Upgrade", f"Upgrade: {upgrade}"))
+    assert ("upgrade-header-malformed" in found) is malformed
+
+
+def acknowledged(one: Exchange) -> bool:
+    return list(TOPIC["close-not-acknowledged"].check(one)) == []
+
+
+def test_who_has_to_acknowledge_a_close() -> None:
+    close = "Connection: close"
+    assert not acknowledged(exchange(request=close))
+    assert not acknowledged(exchange(request=close, response="Connection: keep-alive"))
+    assert acknowledged(exchange(request=close, response="Connection: x, CLOSE"))
+    assert acknowledged(exchange(request=close, version="1.1 1.0"))
+    assert not acknowledged(exchange(request=close, response="Connection: keep-alive", version="1.1 1.0"))
+    assert acknowledged(exchange())
+    assert acknowledged(exchange(request=close, code=b"101"))
+    assert acknowledged(exchange(request=close, method=b"CONNECT"))
+    assert acknowledged(exchange(request=close, version="1.1 2.0"))
+    # An addon took the answer from the response; what came in counts, and what the server was asked.
+    came = exchange(request=close, response=close)
+    assert acknowledged(replace(exchange(request=close), received=came))
+    assert acknowledged(replace(exchange(), received=exchange(request=close)))
+
+
+def test_a_reset_counts_where_the_connection_was_idle() -> None:
+    before = exchange(1, recorder="mitmproxy", started=0.0, ended=1.0)
+    lost = replace(
+        exchange(2, recorder="mitmproxy", started=6.0, error="server closed connection"), response=None
+    )
+    rule = "reset-on-reused-connection"
+    assert judge(rule, "server", before, lost) == [
+        "the connection had been idle for 5.0 s when the server was found to have closed it"
+    ]
+    assert judge(rule, "client", before, lost) == []
+    assert judge(rule, "server", before, replace(lost, started=1.5)) == []
+    assert judge(rule, "server", before, replace(lost, error="Client disconnected.")) == []
+    assert judge(rule, "server", before, replace(lost, response=before.response)) == []
+    assert judge(rule, "server", replace(before, ended=None), lost) == []
+    assert judge(rule, "server", before, replace(lost, error="[Errno 104] Connection reset by peer"))
+
+
+def test_requests_are_pipelined_where_the_octets_say_when_they_came() -> None:
+    before = exchange(1, recorder="octets", started=0.0, ended=1.0)
+    early = exchange(2, recorder="octets", started=0.75)
+    rule = "pipelined-request"
+    assert judge(rule, "client", before, early) == ["sent 0.250 s before the response to request 1 had ended"]
+    assert judge(rule, "server", before, early) == []
+    assert judge(rule, "client", before, replace(early, started=1.0)) == []
+    assert judge(rule, "client", before, replace(early, started=None)) == []
+    assert judge(rule, "client", replace(before, recorder="mitmproxy"), early) == []
+    assert judge(rule, "client", replace(before, recorder="har"), early) == []
+    assert judge(rule, "client", exchange(1, recorder="octets", ended=1.0, version="2.0 2.0"), early) == []

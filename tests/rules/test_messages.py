@@ -1,6 +1,7 @@
 """Sessions: how each end is judged once, and whom nothing can be said about."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -14,11 +15,13 @@ TOPIC = {name: rule for name, rule in load().items() if rule.topic == "messages"
 UPGRADE = Fields([(b"Upgrade", b"websocket")])
 
 
-def findings(frames, target: bytes = b"/v1/responses", recorder: str = "mitmproxy"):
+def findings(frames, target: bytes = b"/v1/responses", recorder: str = "mitmproxy", **facts):
     linter = Linter(TOPIC, Policy(), Settings(), "example")
     request = Request(method=b"GET", target=target, fields=UPGRADE)
     response = Response(code=b"101", fields=UPGRADE)
-    linter.take(Exchange(request=request, response=response, frames=tuple(frames), recorder=recorder))
+    linter.take(
+        Exchange(request=request, response=response, frames=tuple(frames), recorder=recorder, **facts)
+    )
     assert not linter.failures
     for finding in linter.findings:
         assert finding.why.isprintable(), finding.why
@@ -127,7 +130,7 @@ def test_codes_that_may_not_be_sent(code: int | None, found: bool) -> None:
         (1002, b"remote CLOSE with local-only reason", ["websocket-close-code-invalid"]),
         (1002, b"CLOSE with invalid code", ["websocket-close-code-invalid"]),
         (1007, b"'utf-8' codec can't decode byte 0xc3 in position 7", ["websocket-text-not-utf8"]),
-        (1007, b"Error decoding CLOSE reason: ...", ERROR),
+        (1007, b"Error decoding CLOSE reason: ...", ["websocket-close-reason-invalid"]),
     ],
 )  # fmt: skip
 def test_what_mitmproxy_refused_is_about_the_side_that_sent_it(
@@ -203,4 +206,55 @@ def test_one_response_that_begins_too_late_is_one_finding() -> None:
     assert (
         lint([ASK, delta, delta, BEGIN, delta, END, ASK, delta, BEGIN, END])
         == ["websocket-event-out-of-order"] * 2
+    )
+
+
+ACUTE = "\N{LATIN SMALL LETTER E WITH ACUTE}".encode()
+
+
+@pytest.mark.parametrize(
+    ("reason", "found"),
+    [
+        (b"", False), (b"a" * 123, False), (b"a" * 124, True), (ACUTE * 61, False), (ACUTE * 62, True),
+        (ACUTE[:1], True), (b"a" * 122 + ACUTE[:1], True),
+    ],
+)  # fmt: skip
+def test_reasons(reason: bytes, found: bool) -> None:
+    assert ("websocket-close-reason-invalid" in lint([close("client", 1000, reason)])) is found
+
+
+def timed(*frames: tuple[float, Frame]) -> list[Frame]:
+    return [replace(frame, time=time) for time, frame in frames]
+
+
+PING, PONG = Frame("server", "PING", b""), Frame("client", "PONG", b"")
+GONE = close("server", 1006)
+
+
+@pytest.mark.parametrize(
+    ("frames", "recorder", "gaps"),
+    [
+        (timed((0, ASK), (60, BEGIN)), "octets", 0),
+        (timed((0, ASK), (61, BEGIN), (122, END)), "octets", 2),
+        (timed((0, ASK), (40, PING), (40, PONG), (80, BEGIN)), "octets", 0),
+        ([*timed((0, ASK)), BEGIN, *timed((61, END))], "octets", 1),
+        ([ASK, BEGIN, END], "octets", 0),
+        # It records no pings: they may have come.
+        (timed((0, ASK), (61, BEGIN)), "mitmproxy", 0),
+        (timed((0, ASK), (61, GONE)), "mitmproxy", 1),
+        (timed((0, ASK), (61, close("server", 1000))), "mitmproxy", 0),
+        (timed((0, ASK), (61, BEGIN)), "har", 0),
+    ],
+)
+def test_silence_counts_where_pings_would_be_seen(frames: list[Frame], recorder: str, gaps: int) -> None:
+    assert lint(frames, recorder=recorder).count("websocket-idle-gap") == gaps
+
+
+def test_what_the_recorder_did_itself_is_said() -> None:
+    sent = replace(BEGIN, injected=True)
+    assert lint([ASK, sent, END]) == ["websocket-message-altered-in-transit"]
+    (found,) = findings([ASK, BEGIN, END], dropped=2)
+    assert (found.rule, found.why) == (
+        "websocket-message-altered-in-transit",
+        "the recorder kept 2 messages from the other side",
     )
