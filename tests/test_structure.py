@@ -178,7 +178,7 @@ def test_every_test_has_its_module() -> None:
     }
     for path in (ROOT / "tests").rglob("test_*.py"):
         inside = path.relative_to(ROOT / "tests")
-        if inside.parts[0] in ("e2e", "benchmarks") or inside.stem in whole:
+        if inside.parts[0] in ("e2e", "benchmarks", "fuzz") or inside.stem in whole:
             continue
         name = inside.name.removeprefix("test_")
         assert (LIBRARY / inside.with_name(name)).exists() or (ROOT / inside.with_name(name)).exists(), path
