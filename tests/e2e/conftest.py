@@ -32,6 +32,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -68,11 +70,16 @@ def npm(*packages: str) -> Environment:
 
 
 ENVIRONMENTS: dict[str, Environment] = {
-    "servers": pypi("fastapi==0.163.2", "uvicorn==0.54.0", "httpx==0.28.1", "websockets==17.4"),
+    "servers": pypi(
+        "fastapi==0.163.2", "uvicorn==0.54.0", "httpx==0.28.1", "websockets==17.4", "orjson==3.13.0"
+    ),
     "aiohttp-3.13.4": pypi("aiohttp==3.13.4"),
     "aiohttp-current": pypi("aiohttp==3.14.5"),
     "openai": pypi("openai==2.54.0"),
+    "requests": pypi("requests==2.34.2"),
     "litellm": pypi("litellm==1.95.0", "aiohttp==3.13.4"),
+    # Only the file that checks keys is of use: what it needs of other packages is torch and gigabytes.
+    "sglang": pypi("--no-deps", "sglang==0.5.23"),
     "sglang-router": pypi("sglang-router==0.3.2"),
     "smg": pypi("smg==1.13.0"),
     "harbor": pypi("harbor==0.24.0", "aiohttp==3.13.4"),
@@ -109,7 +116,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.e2e)
         for mark in item.iter_markers("row"):
             incident, system, *environments = mark.args
-            packages = [package for name in environments for package in ENVIRONMENTS[name].packages]
+            packages = [
+                each for name in environments for each in ENVIRONMENTS[name].packages if each[0] != "-"
+            ]
             item.user_properties += [("row", [incident, system]), ("versions", packages)]
 
 
@@ -312,17 +321,47 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
         each.kill()
 
 
+ROUTERS: dict[str, tuple[str, ...]] = {
+    "sglang-router": ("python", "-m", "sglang_router.launch_router"),
+    "smg": ("smg", "launch", "--disable-tokenizer-autoload"),
+}
+
+
+@pytest.fixture
+def router(start: Callable[..., Running]) -> Callable[..., int]:
+    """``router("smg", port, "--api-key", key)``: start a router in front of the worker at a port; the router's port."""
+
+    def begin(name: str, worker: int, *arguments: object) -> int:
+        port = _free_port()
+        program, *words = ROUTERS[name]
+        words += ["--host", "127.0.0.1", "--port", str(port), "--worker-urls", f"http://127.0.0.1:{worker}"]
+        words += ["--policy", "round_robin", "--prometheus-port", str(_free_port()), "--log-level", "error"]
+        server = start([_build(name) / program, *words, *arguments], port, env={"HF_HUB_OFFLINE": "1"})
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            # It answers with 503 until it knows the worker.
+            with contextlib.suppress(urllib.error.HTTPError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/readiness", timeout=SECONDS).close()
+                return port
+            time.sleep(0.1)
+        pytest.fail(f"{name} has no worker after {SECONDS} s:\n{server.said()[-2000:]}")
+
+    return begin
+
+
 class Proxy:
     """A mitmdump in front of an upstream, recording."""
 
     def __init__(
-        self, running: Running, port: int, recording: Path, words: Sequence[object], cwd: Path
+        self, running: Running, port: int, recording: Path, words: Sequence[str], env: Mapping[str, str]
     ) -> None:
         self.running = running
+        self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.recording = recording
+        """The flow file; in its folder is the hoplint.toml."""
         self.words = words
-        self.cwd = cwd
+        self.env = env
 
     def findings(self) -> dict[str, Any]:
         """Stop recording and lint what was recorded, with the command a user types; the JSON report."""
@@ -338,8 +377,9 @@ class Proxy:
             "json",
         ]
         done = subprocess.run(
-            [str(word) for word in command], capture_output=True, text=True, cwd=self.cwd, timeout=SECONDS
-        )
+            [str(word) for word in command], capture_output=True, text=True, timeout=SECONDS,
+            cwd=self.recording.parent, env={**os.environ, **self.env},
+        )  # fmt: skip
         assert done.returncode in (0, 1), done.stderr
         return json.loads(done.stdout)
 
@@ -377,7 +417,7 @@ def proxy(start: Callable[..., Running], tmp_path: Path) -> Callable[..., Proxy]
             port,
         ]
         command += ["-w", recording, "--set", f"confdir={tmp_path / 'mitmproxy'}", *arguments]
-        return Proxy(start(command, port, env, cwd), port, recording, words, cwd)
+        return Proxy(start(command, port, env, cwd), port, recording, words, env or {})
 
     return begin
 

@@ -6,8 +6,6 @@ Clients that refuse the second Server fail through mitmdump alone and succeed th
 
 from __future__ import annotations
 
-import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +16,6 @@ import pytest
 from conformance import read
 
 PROGRAMS = Path(__file__).parent / "programs"
-PATIENCE = 60
 
 
 class Client(NamedTuple):
@@ -43,32 +40,16 @@ HARBOR = Client(
     "harbor", "harbor", "harbor_client.py", "OpenAIException - Connection error.", 9, hows=("json",)
 )
 
-ROUTERS: dict[str, tuple[str, ...]] = {
-    "sglang-router": ("python", "-m", "sglang_router.launch_router"),
-    "smg": ("smg", "launch", "--disable-tokenizer-autoload"),
-}
-
 
 @pytest.fixture
-def session_server(start, python, environment, free_port: Callable[[], int]) -> Callable[[str], int]:
+def session_server(start, python, router, free_port: Callable[[], int]) -> Callable[[str], int]:
     """Start an engine, a router in front of it and a session server in front of that; the last one's port."""
 
-    def begin(router: str) -> int:
-        worker, middle, port = free_port(), free_port(), free_port()
+    def begin(name: str) -> int:
+        worker, port = free_port(), free_port()
         start([python("servers"), PROGRAMS / "worker.py", worker], worker)
-        program, *words = ROUTERS[router]
-        words += ["--host", "127.0.0.1", "--port", middle, "--worker-urls", f"http://127.0.0.1:{worker}"]
-        words += ["--policy", "round_robin", "--prometheus-port", free_port(), "--log-level", "error"]
-        start([environment(router) / program, *words], middle, env={"HF_HUB_OFFLINE": "1"})
-        start([python("servers"), PROGRAMS / "session_server.py", port, middle], port)
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{middle}/readiness", timeout=5).close()
-                return port
-            except OSError:
-                time.sleep(0.1)
-        pytest.fail(f"{router} has no worker after {PATIENCE} s")
+        start([python("servers"), PROGRAMS / "session_server.py", port, router(name, worker)], port)
+        return port
 
     return begin
 
