@@ -196,6 +196,27 @@ RESPONSE_ONLY: frozenset[str] = frozenset(
     }
 )  # fmt: skip
 
+OBSOLETE: Mapping[str, str] = MappingProxyType(
+    {
+        "accept-charset": "everybody writes UTF-8 (RFC 9110 §12.5.2)",
+        "content-md5": "Content-Digest took its place (RFC 7231 §B, RFC 9530)",
+        "cookie2": "Cookie is all there is (RFC 6265)",
+        "digest": "Content-Digest and Repr-Digest took its place (RFC 9530 §1.3)",
+        "expect-ct": "browsers demand Certificate Transparency anyway",
+        "feature-policy": "Permissions-Policy took its place",
+        "p3p": "no browser reads it",
+        "pragma": "Cache-Control took its place (RFC 9111 §5.4)",
+        "public-key-pins": "no browser reads it",
+        "public-key-pins-report-only": "no browser reads it",
+        "set-cookie2": "Set-Cookie is all there is (RFC 6265)",
+        "want-digest": "Want-Content-Digest and Want-Repr-Digest took its place (RFC 9530 §1.3)",
+        "warning": "nothing generates or shows it (RFC 9111 §5.5)",
+        "x-content-security-policy": "Content-Security-Policy took its place",
+        "x-webkit-csp": "Content-Security-Policy took its place",
+    }
+)
+"""By field: why it is of no use any more. Pragma counts in responses only."""
+
 METHODS: frozenset[bytes] = frozenset(
     {b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"}
 )

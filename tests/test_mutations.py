@@ -204,6 +204,11 @@ MUTATIONS: dict[str, Mutation] = {
     "underscore-in-header-name": line_up(b"session_id: conv-00000001"),
     "placeholder-header-value": line_up(b"X-Session-Id: undefined"),
     "traceparent-malformed": line_up(b"traceparent: 00-1-2-3"),
+    "duplicate-parameter": line_up(b"Accept: text/html;level=1;level=2"),
+    "obsolete-date-format": line_up(b"If-Modified-Since: Sun Nov  6 08:49:37 1994"),
+    "structured-field-malformed": line_up(b"Priority: u=1,"),
+    "request-header-in-response": line_down(b"User-Agent: curl/8"),
+    "response-header-in-request": line_up(b"Server: uvicorn"),
     # framing
     "content-length-with-transfer-encoding": coded("up", b"Content-Length: 5", b"Transfer-Encoding: chunked"),
     "conflicting-content-length": declared("down", b"Content-Length: %d", b"Content-Length: 1"),
@@ -260,6 +265,7 @@ MUTATIONS: dict[str, Mutation] = {
 NOT_IN_OCTETS = {
     "content-length-mismatch",  # in octets the next message begins too early or too late instead
     "unparsable-message",  # is what no rule names
+    "header-value-edge-space",  # in HTTP/1 it belongs to the line
 }
 
 

@@ -25,10 +25,11 @@ from conformance.known import (
     REQUEST_IDS,
     SESSION_HEADERS,
     SINGLETONS,
+    TRAILERS_FORBIDDEN,
 )
 from conformance.message import FieldLine, Message, Request, Response
-from conformance.rule import ERROR, WARNING, Hits, rule
-from conformance.secret import is_secret_field, mask_text, quoted, shown
+from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
+from conformance.secret import cookie_name, is_secret_field, mask_text, quoted, shown
 
 OWN_RULE_ON_BOTH = frozenset(
     {"content-type", "content-length", "sec-websocket-key", "sec-websocket-accept"},
@@ -37,7 +38,8 @@ OWN_RULE_ON_REQUESTS = frozenset({"host", "authorization", "user-agent", "tracep
 OWN_RULE_ON_RESPONSES = frozenset(
     {
         "server", "date", "location", "retry-after", "access-control-allow-origin",
-        "access-control-allow-credentials", "access-control-max-age",
+        "access-control-allow-credentials", "access-control-max-age", "etag", "content-range", "content-location",
+        "strict-transport-security", "x-frame-options",
     }
 )  # fmt: skip
 """Singletons that a rule here, in framing or in handshake is about; a test holds these against the rules."""
@@ -45,6 +47,14 @@ OWN_RULE_ON_RESPONSES = frozenset(
 _OTHER_ON_REQUESTS = SINGLETONS - OWN_RULE_ON_BOTH - OWN_RULE_ON_REQUESTS
 _OTHER_ON_RESPONSES = SINGLETONS - OWN_RULE_ON_BOTH - OWN_RULE_ON_RESPONSES
 _CORS_SINGLE = ("access-control-allow-credentials", "access-control-max-age")
+# Not Content-Security-Policy: browsers enforce each of several policies.
+_SECURITY_SINGLE = frozenset(
+    {
+        "x-frame-options", "x-content-type-options", "x-xss-protection", "cross-origin-opener-policy",
+        "cross-origin-embedder-policy", "cross-origin-resource-policy",
+    }
+)  # fmt: skip
+_SINGLE_IN_TRAILERS = SINGLETONS - TRAILERS_FORBIDDEN
 _JOINED_NAMES = frozenset(JOINED)
 # API_VERSIONS have a rule in topic api.
 _KNOWN = SINGLETONS | REPEATABLE | API_KEYS | API_VERSIONS | HOP_BY_HOP
@@ -419,10 +429,8 @@ def duplicate_singleton_header(message: Message) -> Hits:
     """Another header that may appear only once appears more than once.
 
     Recipients take the first, the last or a comma-joined value, so hops act on different values. aiohttp
-    refuses ETag, Content-Location, Content-Range, Host, Max-Forwards and User-Agent lines that repeat
-    (3.13.4, and any version in strict mode), Varnish 7.1.1 two Content-Range lines, uvicorn 0.54 and
-    websockets 17 a WebSocket handshake with two Origin lines. A gateway that copies an upstream's
-    X-Frame-Options beside its own sends two policies.
+    refuses Host, Max-Forwards and User-Agent lines that repeat (3.13.4, and any version in strict mode),
+    uvicorn 0.54 and websockets 17 a WebSocket handshake with two Origin lines.
 
     > A sender MUST NOT generate multiple field lines with the same name in a message [...]
 
@@ -647,6 +655,8 @@ def conflicting_unknown_header(message: Message) -> Hits:
     for name, lines in _repeated(message):
         if name in _KNOWN or name in REQUEST_IDS or _in_two_cases(lines) or _is_sessions(name, message):
             continue
+        if _is_security(name, message):
+            continue
         if _differ(lines) and not any(b"," in line.value for line in lines):
             yield from ((line, _repeat(line, lines[0])) for line in lines[1:] if line.value != lines[0].value)
 
@@ -731,12 +741,370 @@ def case_variant_duplicate_header(message: Message) -> Hits:
     for name, lines in _repeated(message):
         if name in _KNOWN or not _in_two_cases(lines) or _is_sessions(name, message):
             continue
-        if name in REQUEST_IDS and _differ(lines):
+        if (name in REQUEST_IDS or _is_security(name, message)) and _differ(lines):
             continue
         first = lines[0]
         for line in lines[1:]:
             if line.name != first.name:
                 yield line, f"{_repeat(line, first)} of {quoted(mask_text(first.name)).strip("'")}"
+
+
+@rule(
+    *("RFC 9110 §5.3", "RFC 9110 §8.8.3", "RFC 7230 §3.2.2", "RFC 7232 §2.3"),
+    severity=ERROR,
+    fix="dedupe-headers",
+    fields=("etag",),
+    breaks=("aiohttp 3.13.4", "aiohttp -X dev", "aiohttp without C extensions up to 3.13.4"),
+)
+def duplicate_etag(response: Response) -> Hits:
+    """The response has more than one ETag header.
+
+    aiohttp 3.13.4 and its strict mode refuse the response; caches and clients validate against either tag, and
+    httpx, which joins the two, against one that nobody issued. A gateway that computes a tag of its own over
+    what it copied from its upstream, with its headers, is the usual source.
+
+    > A sender MUST NOT generate multiple field lines with the same name in a message [...]
+
+    Bad::
+
+        > GET /v1/files/1/content HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+        < ETag: "a1"
+        < ETag: W/"b2"
+
+    Good::
+
+        > GET /v1/files/1/content HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+        < ETag: "a1"
+    """
+    yield from _repeats(response, "etag")
+
+
+@rule(
+    *("RFC 9110 §5.3", "RFC 9110 §14.4", "RFC 7230 §3.2.2", "RFC 7233 §4.2"),
+    severity=ERROR,
+    fix="dedupe-headers",
+    fields=("content-range",),
+    breaks=("aiohttp 3.13.4", "aiohttp -X dev", "aiohttp without C extensions up to 3.13.4", "varnish 7.1.1"),
+)
+def duplicate_content_range(response: Response) -> Hits:
+    """The response has more than one Content-Range header.
+
+    aiohttp 3.13.4 and its strict mode refuse the response, Varnish 7.1.1 answers 503 in its place; any other
+    client puts the octets where one of the two says, and the file that is put together is wrong.
+
+    > A sender MUST NOT generate multiple field lines with the same name in a message [...]
+
+    Bad::
+
+        > GET /v1/files/1/content HTTP/1.1
+        > Host: api.example
+        > Range: bytes=0-1
+        < HTTP/1.1 206 Partial Content
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+        < Content-Range: bytes 0-1/10
+        < Content-Range: bytes 2-3/10
+
+    Good::
+
+        > GET /v1/files/1/content HTTP/1.1
+        > Host: api.example
+        > Range: bytes=0-1
+        < HTTP/1.1 206 Partial Content
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+        < Content-Range: bytes 0-1/10
+    """
+    yield from _repeats(response, "content-range")
+
+
+@rule(
+    *("RFC 9110 §5.3", "RFC 9110 §8.7", "RFC 7230 §3.2.2", "RFC 7231 §3.1.4.2"),
+    severity=ERROR,
+    fix="dedupe-headers",
+    fields=("content-location",),
+    breaks=("aiohttp 3.13.4", "aiohttp -X dev", "aiohttp without C extensions up to 3.13.4"),
+)
+def duplicate_content_location(response: Response) -> Hits:
+    """The response has more than one Content-Location header.
+
+    aiohttp 3.13.4 and its strict mode refuse the response; a cache may update or drop the entry of the wrong
+    one of the two.
+
+    > A sender MUST NOT generate multiple field lines with the same name in a message [...]
+
+    Bad::
+
+        > GET /v1/files/latest HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+        < Content-Location: /v1/files/1
+        < Content-Location: /v1/files/2
+
+    Good::
+
+        > GET /v1/files/latest HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+        < Content-Location: /v1/files/1
+    """
+    yield from _repeats(response, "content-location")
+
+
+@rule("RFC 6797 §7.1", severity=ERROR, fix="dedupe-headers", fields=("strict-transport-security",))
+def duplicate_strict_transport_security(response: Response) -> Hits:
+    """The response has more than one Strict-Transport-Security header.
+
+    Browsers process the first and ignore the others. Where a gateway writes ``max-age=0`` to be rid of a policy
+    and copies the provider's behind it, or the other way round, the order of two lines decides for a year
+    whether its host can be reached without TLS.
+
+    > If a UA receives more than one STS header field in an HTTP response message over secure transport, then
+    > the UA MUST process only the first such header field.
+
+    Bad::
+
+        @ scheme: https
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+        < Strict-Transport-Security: max-age=0
+        < Strict-Transport-Security: max-age=31536000; includeSubDomains
+
+    Good::
+
+        @ scheme: https
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+        < Strict-Transport-Security: max-age=31536000; includeSubDomains
+    """
+    yield from _repeats(response, "strict-transport-security")
+
+
+@rule(
+    *("RFC 9110 §5.3", "Fetch §3.6", "CSP §3.1", "RFC 7230 §3.2.2"),
+    severity=WARNING,
+    fix="dedupe-headers",
+    fields=_SECURITY_SINGLE,
+)
+def duplicate_security_header(response: Response) -> Hits:
+    """A browser security header is repeated with different values.
+
+    Browsers join the lines. Of ``DENY, SAMEORIGIN`` in X-Frame-Options they make DENY or nothing, of
+    X-Content-Type-Options the first value counts, a Cross-Origin policy of two values is none: the policy in
+    force is not the written one. A gateway that copies a provider's headers beside its own is the usual source.
+    Lines that are equal mean what one of them means. Content-Security-Policy, of which browsers enforce each,
+    has a rule in topic browser; lists such as Referrer-Policy may be repeated.
+
+    > A sender MUST NOT generate multiple field lines with the same name in a message [...]
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+        < X-Frame-Options: DENY
+        < X-Frame-Options: SAMEORIGIN
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+        < X-Frame-Options: DENY
+        < X-Frame-Options: DENY
+        < Referrer-Policy: no-referrer
+        < Referrer-Policy: strict-origin-when-cross-origin
+    """
+    for name, lines in _repeated(response):
+        if name in _SECURITY_SINGLE and len({line.value.lower() for line in lines}) > 1:
+            yield from _repeats(response, name)
+
+
+@rule("RFC 6265 §4.1.1", severity=WARNING, fields=("set-cookie",))
+def duplicate_set_cookie_name(response: Response) -> Hits:
+    """Two Set-Cookie headers of one response set the same cookie.
+
+    The last one that is processed stays, and nobody says in which order a client processes them: two layers of
+    a gateway that each set a session cookie throw the client's session away. Cookies are the same where name,
+    Domain and Path are; one that is deleted at one path and set at another is two.
+
+    > Servers SHOULD NOT include more than one Set-Cookie header field in the same response with the same
+    > cookie-name.
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+        < Set-Cookie: sid=a; Path=/
+        < Set-Cookie: sid=b; Path=/; HttpOnly
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+        < Set-Cookie: sid=; Path=/ui; Max-Age=0
+        < Set-Cookie: sid=b; Path=/
+    """
+    seen: set[tuple[bytes, bytes, bytes]] = set()
+    for line in response.fields.lines("set-cookie"):
+        cookie = _cookie(line.value)
+        if cookie in seen:
+            yield line, f"Set-Cookie sets the cookie {quoted(cookie[0])} again"
+        seen.add(cookie)
+
+
+def _cookie(value: bytes) -> tuple[bytes, bytes, bytes]:
+    """Name, domain and path of a cookie; the last attribute of a name counts (RFC 6265 §5.3)."""
+    attributes = [part.partition(b"=") for part in value.split(b";")[1:]]
+    given = {name.strip().lower(): value.strip() for name, _, value in attributes}
+    return cookie_name(value), given.get(b"domain", b"").lower().lstrip(b"."), given.get(b"path", b"")
+
+
+@rule("RFC 6265 §5.4", "RFC 9113 §8.2.3", severity=ERROR, fields=("cookie",), verbatim=True)
+def duplicate_cookie_header(request: Request) -> Hits:
+    """An HTTP/1 request has more than one Cookie header.
+
+    HTTP/2 splits Cookie into lines, and who translates to HTTP/1 must join them with ``; `` again. uvicorn,
+    nginx and Envoy hand both lines on, and an application that reads the first loses the rest, and with it the
+    session or the affinity; Apache 2.4.71, varnish 7.1.1 and lighttpd 1.4.69 join them.
+
+    > When the user agent generates an HTTP request, the user agent MUST NOT attach more than one Cookie header
+    > field.
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Cookie: a=1
+        > Cookie: b=2
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Cookie: a=1; b=2
+
+        > GET /v1/models HTTP/2.0
+        > cookie: a=1
+        > cookie: b=2
+    """
+    if request.is_http1 and (lines := request.fields.lines("cookie")[1:]):
+        yield lines[0], f"{len(lines) + 1} Cookie lines: HTTP/1 has one, joined with '; '"
+
+
+@rule("RFC 9110 §5.3", "RFC 7230 §3.2.2", severity=NOTE)
+def duplicate_unknown_header(message: Message) -> Hits:
+    """An unregistered header is repeated with the same value.
+
+    Two layers of one program add it, which is usually the first sign of copied headers: today the values agree,
+    and who joins lines makes ``a, a`` of them. Where they differ it is conflicting-unknown-header, where their
+    names do, case-variant-duplicate-header.
+
+    > A sender MUST NOT generate multiple field lines with the same name in a message [...]
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+        < X-Gateway: lab
+        < X-Gateway: lab
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+        < X-Gateway: lab
+        < X-Cache: MISS
+        < X-Cache: MISS
+    """
+    for name, lines in _repeated(message):
+        if name in _KNOWN or _is_security(name, message):
+            continue
+        if _in_two_cases(lines) or _is_sessions(name, message):
+            continue
+        if not _differ(lines):
+            yield from ((line, _repeat(line, lines[0])) for line in lines[1:])
+
+
+@rule("RFC 9110 §5.3", "RFC 9110 §6.5", "RFC 7230 §4.1.2", severity=WARNING, verbatim=True)
+def singleton_in_header_and_trailer(message: Message) -> Hits:
+    """A single-valued header appears in both the header section and the trailers.
+
+    Recipients that merge trailers into the headers (Go keeps them apart, node and Python's parsers may not)
+    get two values for what holds one. Fields that must not be in trailers at all are forbidden-trailer-field.
+
+    > Trailer fields ought to be processed and stored separately from the fields in the header section to avoid
+    > contradicting message semantics known at the time the header section was complete.
+
+    Bad::
+
+        > GET /v1/files/1/content HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Transfer-Encoding: chunked
+        < Content-Type: text/plain
+        < ETag: "a1"
+        <
+        < hi
+        <+ ETag: "b2"
+
+    Good::
+
+        > GET /v1/files/1/content HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Transfer-Encoding: chunked
+        < Content-Type: text/plain
+        <
+        < hi
+        <+ ETag: "b2"
+    """
+    if not len(message.trailers):
+        return
+    for name in sorted(message.trailers.names & message.fields.names & _SINGLE_IN_TRAILERS):
+        line, first = message.trailers.lines(name)[0], message.fields.lines(name)[0]
+        yield line, f"the trailer {_repeat(line, first)} in the header section"
+
+
+def _is_security(name: str, message: Message) -> bool:
+    """Whether duplicate-security-header is the rule for it."""
+    return name in _SECURITY_SINGLE and isinstance(message, Response)
 
 
 def _is_sessions(name: str, message: Message) -> bool:

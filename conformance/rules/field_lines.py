@@ -19,9 +19,10 @@ from collections.abc import Iterator, Mapping
 
 from conformance import grammar, known
 from conformance.content import once
-from conformance.message import FieldLine, Message, Request, split_members
-from conformance.rule import ERROR, RULES, WARNING, Hits, rule
+from conformance.message import FieldLine, Message, Request, Response, split_members
+from conformance.rule import ERROR, NOTE, RULES, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted, shown
+from conformance.structured import KINDS, PARSERS, Malformed
 
 MAX_LINE = 8 * 1024
 """Octets of one field line that servers take by default: aiohttp 8190, nginx 8 KiB."""
@@ -132,8 +133,9 @@ _FIELD_NAMES = (
 
 # a comma behind which nothing stands; one at the beginning is looked for apart (search)
 _EMPTY_MEMBER = re.compile(rb",[ \t]*(?:[,\n]|\Z)")
-# Commas are not only separators in a Link, whose URIs may hold any number of them.
-_LISTS = known.LISTS - {"link"}
+# Commas are not only separators in a Link, whose URIs may hold any number of them; a structured field that holds
+# an empty element is malformed as a whole.
+_LISTS = known.LISTS - {"link"} - KINDS.keys()
 
 _QUOTES = re.compile(rb'\\[\x00-\xff]?|"')
 _QUOTING = frozenset(
@@ -145,6 +147,22 @@ _QUOTING = frozenset(
     }
 )  # fmt: skip
 """Fields whose grammar has quoted-string. In others a quote is an ordinary character: JSON values."""
+
+# whitespace at an edge of a value, among values joined by line feeds (search)
+_EDGE = re.compile(rb"[ \t]\n|\n[ \t]")
+_EDGES = (b" ", b"\t")
+
+_WITH_PARAMETERS = frozenset(
+    {
+        "accept", "accept-charset", "accept-encoding", "accept-language", "content-disposition", "content-type",
+        "forwarded", "link", "te",
+    }
+)  # fmt: skip
+_LINK_TARGET = re.compile(rb"<[^>]*>")
+_UNPRINTABLE = re.compile(rb"[^\t\x20-\x7e]")
+_JUDGED_IN_RESPONSES = frozenset({"sec-websocket-key"})
+_JUDGED_IN_REQUESTS = frozenset({"sec-websocket-accept"})
+"""The handshake's own fields, which topic handshake is about."""
 
 _EPOCHS = (b"0", b"-1")
 _DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
@@ -241,7 +259,6 @@ def header_name_malformed(message: Message) -> Hits:
     "RFC 7230 §3.2.4",
     severity=ERROR,
     evidence="headers | error | octets",
-    breaks=("h11", "httpx", "aiohttp", "node", "nginx", "haproxy", "apache", "envoy", "mitmproxy"),
 )
 def space_before_header_colon(message: Message) -> Hits:
     """Whitespace stands between a header name and its colon.
@@ -280,7 +297,6 @@ def space_before_header_colon(message: Message) -> Hits:
     severity=ERROR,
     evidence="headers | error | octets",
     fields=("",),
-    breaks=("h11", "aiohttp", "node", "httptools", "nginx", "haproxy", "mitmproxy"),
 )
 def header_name_empty(message: Message) -> Hits:
     """A header line has an empty name.
@@ -392,16 +408,6 @@ def space_before_first_header(message: Message) -> Hits:
     "RFC 7230 §3.2.4",
     severity=ERROR,
     evidence="headers | octets",
-    breaks=(
-        "node",
-        "httptools",
-        "granian",
-        "aiohttp server",
-        "aiohttp -X dev",
-        "nginx",
-        "sglang-router",
-        "smg",
-    ),
     verbatim=True,
 )
 def folded_header_value(message: Message) -> Hits:
@@ -482,7 +488,6 @@ def _breaks(value: bytes, kind: str) -> int:
     "RFC 9110 §5.5",
     "RFC 7230 §3.2",
     severity=ERROR,
-    breaks=("node", "httptools", "aiohttp server", "Go", "apache", "envoy", "caddy", "sglang-router", "smg"),
 )
 def control_character_in_header(message: Message) -> Hits:
     """A header value contains a control character other than tab.
@@ -732,7 +737,6 @@ def date_malformed(message: Message) -> Hits:
     "RFC 6585 §5",
     "RFC 7230 §3.2.5",
     severity=WARNING,
-    breaks=("aiohttp", "nginx", "haproxy", "apache", "varnish"),
 )
 def header_too_large(message: Message) -> Hits:
     """One header line is larger than 8 KiB.
@@ -813,7 +817,6 @@ def _size(line: FieldLine) -> int:
     "RFC 9110 §5.4",
     "RFC 7230 §3.2.5",
     severity=WARNING,
-    breaks=("aiohttp 3.13.4 and later", "requests", "http.client", "haproxy", "envoy", "varnish"),
 )
 def too_many_headers(message: Message) -> Hits:
     """The message has more than 100 header lines.
@@ -1003,3 +1006,301 @@ def traceparent_malformed(request: Request) -> Hits:
         # Two joined are joined-singleton-value. Later versions may have more behind the flags (§4.3).
         if b"," not in line.value and (found is None or (found["version"] == b"00" and found["more"])):
             yield line, f"{_said(line)} does not follow version-traceid-parentid-flags"
+
+
+@rule(
+    *("RFC 9110 §5.5", "RFC 9113 §8.2.1", "RFC 7230 §3.2.4"),
+    severity=WARNING,
+    evidence="octets | headers",
+    verbatim=True,
+)
+def header_value_edge_space(message: Message) -> Hits:
+    """A header value begins or ends with whitespace that was not stripped.
+
+    In HTTP/1 whitespace around a value belongs to the line and every parser takes it away. HTTP/2 has no such
+    lines: there it is part of the value, nghttp2 and Python's h2 reset the stream, and who passes it on makes
+    ``" Bearer"`` of a scheme or ``"gzip "`` of a coding that nobody knows. A value that was cut out of a file
+    or an environment variable is the usual source.
+
+    > A field value MUST NOT start or end with an ASCII whitespace character (ASCII SP or HTAB, 0x20 or 0x09).
+
+    Bad, also http2-header-value-edge-space::
+
+        > GET /v1/models HTTP/2.0
+        > x-title: \\x20lab
+
+    Good::
+
+        > GET /v1/models HTTP/2.0
+        > x-title: the lab
+    """
+    if message.is_http1:
+        return
+    values = _values(message)
+    # Joined by line feeds, an edge is the end of the block or stands beside a line feed.
+    if values[:1] in _EDGES or values[-1:] in _EDGES or _EDGE.search(values):
+        for line in _lines(message):
+            if line.value != line.value.strip(grammar.OWS):
+                yield line, f"{_said(line)} begins or ends with whitespace"
+
+
+@rule(
+    *("RFC 9110 §5.6.6", "RFC 7231 §3.1.1.1"),
+    severity=WARNING,
+    fields=sorted(_WITH_PARAMETERS),
+)
+def duplicate_parameter(message: Message) -> Hits:
+    """The same parameter appears twice in one header value.
+
+    Recipients choose the first or the last, so charset, boundary or filename is read differently at each hop:
+    a filter sees the name that it lets pass, the server behind it the other. RFC 9110 leaves open which one
+    counts; for Forwarded (RFC 7239 §4) and rel in Link (RFC 8288 §3.3) a second one is forbidden. A library
+    that appends ``; charset=utf-8`` to whatever it is given is the usual source.
+
+    > parameters = *( OWS ";" OWS [ parameter ] )
+
+    Bad::
+
+        > POST /v1/messages HTTP/1.1
+        > Host: api.example
+        > Content-Type: application/json; version=1; version=2
+        > Content-Length: 2
+        >
+        > {}
+
+    Good::
+
+        > POST /v1/messages HTTP/1.1
+        > Host: api.example
+        > Content-Type: application/json; version=1
+        > Accept: text/html;q=0.5, application/json;q=1
+        > Forwarded: for=192.0.2.60;proto=https, for=192.0.2.43
+        > Content-Length: 2
+        >
+        > {}
+    """
+    for line in _lines(message):
+        key, value = line.key, line.value
+        if key not in _WITH_PARAMETERS or value.count(b"=") < 2 or b";" not in value:
+            continue
+        if key == "link":
+            value = _LINK_TARGET.sub(b"", value)
+        for member in split_members(value) if key in known.LISTS else [value]:
+            names = [
+                part.partition(b"=")[0].strip(grammar.OWS).lower() for part in grammar.parameters(member)
+            ]
+            # The first part of a media type or coding is no parameter, that of Forwarded is.
+            given = [name for name in names[key != "forwarded" :] if name]
+            again = next((name for at, name in enumerate(given) if name in given[:at]), None)
+            if again is not None:
+                yield line, f"{_said(line)} has the parameter {_text(again)} {given.count(again)} times"
+                break
+
+
+@rule(
+    *("RFC 9110 §5.6.7", "RFC 7231 §7.1.1.1"),
+    severity=WARNING,
+    fields=sorted(known.DATES | {"retry-after"}),
+)
+def obsolete_date_format(message: Message) -> Hits:
+    """A date is written in an obsolete format.
+
+    Recipients must take RFC 850's and asctime's dates, and small parsers that know one format only, such as
+    ``strptime`` with ``%a, %d %b %Y``, do not: the header is as good as not there. RFC 850's year has two
+    digits, so which century is meant depends on when it is read.
+
+    > When a sender generates a field that contains one or more timestamps defined as HTTP-date, the sender
+    > MUST generate those timestamps in the IMF-fixdate format.
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > If-Modified-Since: Tuesday, 05-May-26 16:00:00 GMT
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > If-Modified-Since: Tue, 05 May 2026 16:00:00 GMT
+    """
+    for line in _lines(message):
+        if line.key not in known.DATES and line.key != "retry-after":
+            continue
+        if grammar.RFC850_DATE.fullmatch(line.value):
+            yield line, f"{_said(line)} is a date as RFC 850 wrote it"
+        elif grammar.ASCTIME_DATE.fullmatch(line.value):
+            yield line, f"{_said(line)} is a date as asctime() writes it"
+
+
+@rule(
+    *("RFC 9651 §4.2", "RFC 8941 §4.2"),
+    severity=ERROR,
+    fields=sorted(KINDS),
+    verbatim=True,
+)
+def structured_field_malformed(message: Message) -> Hits:
+    """A structured header does not parse.
+
+    One octet out of place and all of it is gone, the lines of the other hops included: a signature, a digest or
+    a cache's report that nobody sees any more. A string without quotes, a key in upper case, a base64 value
+    without its colons and a comma at the end are the usual mistakes. Signature is judged beside a
+    Signature-Input only: others use the name for schemes of their own.
+
+    > If parsing fails, either the entire field value MUST be ignored (i.e., treated as if the field were not
+    > present in the section), or alternatively the complete HTTP message MUST be treated as malformed.
+
+    Bad::
+
+        > POST /v1/messages HTTP/1.1
+        > Host: api.example
+        > Content-Type: application/json
+        > Content-Digest: sha-256=RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o=
+        > Content-Length: 2
+        >
+        > {}
+
+    Good::
+
+        > POST /v1/messages HTTP/1.1
+        > Host: api.example
+        > Content-Type: application/json
+        > Content-Digest: sha-256=:RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o=:
+        > Priority: u=1, i
+        > Content-Length: 2
+        >
+        > {}
+    """
+    for fields in (message.fields, message.trailers):
+        for name in fields.names & KINDS.keys():
+            lines = fields.lines(name)
+            value = b", ".join(line.value for line in lines)
+            # Other octets have rules of their own; an Item on two lines is duplicate-singleton-header's kind.
+            if _UNPRINTABLE.search(value) or (KINDS[name] == "item" and len(lines) > 1):
+                continue
+            if name == "signature" and "signature-input" not in fields:
+                continue
+            try:
+                PARSERS[KINDS[name]](value)
+            except Malformed as problem:
+                yield lines[0], f"{_said(lines[0])} is no {KINDS[name]}: {problem}"
+
+
+@rule(
+    *("RFC 9110 §10.1", "RFC 9110 §10.2", "RFC 7231 §5", "RFC 7231 §7"),
+    severity=WARNING,
+    fields=sorted(known.REQUEST_ONLY),
+)
+def request_header_in_response(response: Response) -> Hits:
+    """A header defined only for requests appears in a response.
+
+    A hop copied the request's headers into the answer, or a debugging echo was left in: with Authorization and
+    Cookie the client's credentials are in whatever stores the response. Nothing reads the others there.
+
+    > The request header fields below provide additional information about the request context, including
+    > information about the user, user agent, and resource behind the request.
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < User-Agent: OpenAI/Python 2.54.0
+        < Content-Length: 2
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > User-Agent: OpenAI/Python 2.54.0
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Accept-Encoding: gzip
+        < Content-Length: 2
+    """
+    for name in sorted(response.fields.names & known.REQUEST_ONLY - _JUDGED_IN_RESPONSES):
+        line = response.fields.lines(name)[0]
+        yield line, f"{_said(line)} is for requests only"
+
+
+@rule(
+    *("RFC 9110 §10.1", "RFC 9110 §10.2", "RFC 7231 §5", "RFC 7231 §7"),
+    severity=WARNING,
+    fields=sorted(known.RESPONSE_ONLY),
+)
+def response_header_in_request(request: Request) -> Hits:
+    """A header defined only for responses appears in a request.
+
+    A hop copied a response's headers into its next request, or a page's script was told to "send CORS headers",
+    which only a server can: from a browser Access-Control-Allow-Origin in a request makes a preflight
+    necessary, and that then fails. Set-Cookie and Location reach a server that must not believe them.
+
+    > The response header fields below provide additional information about the response, beyond what is implied
+    > by the status code, including information about the server, about further access to the target resource,
+    > or about related resources.
+
+    Bad::
+
+        > POST /v1/messages HTTP/1.1
+        > Host: api.example
+        > Access-Control-Allow-Origin: *
+        > Content-Type: application/json
+        > Content-Length: 2
+        >
+        > {}
+
+    Good::
+
+        > POST /v1/messages HTTP/1.1
+        > Host: api.example
+        > Origin: https://app.example
+        > Content-Type: application/json
+        > Content-Length: 2
+        >
+        > {}
+    """
+    for name in sorted(request.fields.names & known.RESPONSE_ONLY - _JUDGED_IN_REQUESTS):
+        line = request.fields.lines(name)[0]
+        yield line, f"{_said(line)} is for responses only"
+
+
+@rule(
+    *("RFC 9111 §5.4", "RFC 9111 §5.5", "RFC 9110 §B", "RFC 7234 §5.4", "RFC 7234 §5.5"),
+    severity=NOTE,
+    fields=sorted(known.OBSOLETE),
+)
+def obsolete_header(message: Message) -> Hits:
+    """The message uses a header that current specifications removed.
+
+    Nothing acts on it any more, so whoever relies on it relies on nothing: use what came in its place. Pragma
+    in a request is what old clients send beside Cache-Control and is let pass.
+
+    > The "Warning" header field was used to carry additional information about the status or transformation of
+    > a message that might not be reflected in the status code. This specification obsoletes it, as it is not
+    > widely generated or surfaced to users.
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Pragma: no-cache
+        < Content-Length: 2
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Pragma: no-cache
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Cache-Control: no-cache
+        < Content-Length: 2
+    """
+    for name in sorted(message.fields.names & known.OBSOLETE.keys()):
+        if name == "pragma" and isinstance(message, Request):
+            continue
+        line = message.fields.lines(name)[0]
+        yield line, f"{_text(line.name)[1:-1]} is obsolete: {known.OBSOLETE[name]}"

@@ -57,7 +57,7 @@ def test_each_singleton_that_repeats_is_one_rules_business(make, field: str) -> 
     about_repeats = {
         name: rule for name, rule in RULES.items() if name.startswith(("duplicate-", "conflicting-"))
     }
-    found = names(make([(field, "1"), (field, "1")]), about_repeats | TOPIC)
+    found = names(make([(field, "1"), (field, "2")]), about_repeats | TOPIC)
     assert len(found) == 1, found
 
 
@@ -78,9 +78,12 @@ def test_each_singleton_that_repeats_is_one_rules_business(make, field: str) -> 
             ]
         ),
         response([("Access-Control-Expose-Headers", "A"), ("Access-Control-Expose-Headers", "B")]),
-        response([("X-Request-Id", "1"), ("X-Request-Id", "1")]),
         response([("X-Tags", "a, b"), ("X-Tags", "c")]),
-        response([("X-Same", "a"), ("X-Same", "a")]),
+        response([("X-Frame-Options", "DENY"), ("x-frame-options", "deny")]),
+        response([("X-Content-Type-Options", "nosniff"), ("X-Content-Type-Options", "nosniff")]),
+        response([("Content-Security-Policy", "a"), ("Content-Security-Policy", "b")]),
+        response([("Set-Cookie", "a=1; Path=/x"), ("Set-Cookie", "a=1; Path=/y"), ("Set-Cookie", "A=1")]),
+        response([("Set-Cookie", "a=1"), ("Set-Cookie", "a=1; Domain=example.com")]),
         response([("llm_provider-server", "a"), ("server", "b")]),
         request([("cookie", "a=1"), ("cookie", "b=2")], version=b"HTTP/2.0"),
         request(
@@ -112,6 +115,23 @@ def test_ordinary_repeats_are_silent(message: Message) -> None:
     ("lines", "expected"),
     [
         ([("Server", "a"), ("server", "b")], "duplicate-server"),
+        ([("X-Same", "a"), ("X-Same", "a")], "duplicate-unknown-header"),
+        ([("X-Request-Id", "1"), ("X-Request-Id", "1")], "duplicate-unknown-header"),
+        ([("ETag", '"a"'), ("etag", '"a"')], "duplicate-etag"),
+        ([("Content-Location", "/a"), ("Content-Location", "/a")], "duplicate-content-location"),
+        (
+            [("X-Content-Type-Options", "nosniff"), ("X-Content-Type-Options", "")],
+            "duplicate-security-header",
+        ),
+        (
+            [("Cross-Origin-Opener-Policy", "a"), ("cross-origin-opener-policy", "b")],
+            "duplicate-security-header",
+        ),
+        ([("Set-Cookie", "a=1; PATH=/"), ("Set-Cookie", "a=2; x; path = /")], "duplicate-set-cookie-name"),
+        (
+            [("Set-Cookie", "a=1; Domain=.example.com"), ("Set-Cookie", "a=; domain=EXAMPLE.com")],
+            "duplicate-set-cookie-name",
+        ),
         ([("X-Request-Id", "a"), ("x-request-id", "b")], "duplicate-request-id"),
         ([("X-Request-Id", "a"), ("x-request-id", "a")], "case-variant-duplicate-header"),
         ([("X-Tenant", "a"), ("x-tenant", "b")], "case-variant-duplicate-header"),
@@ -249,3 +269,36 @@ def test_no_pattern_backtracks_for_long(piece: bytes) -> None:
     for pattern in JOINED.values():
         pattern.search(hostile)
         pattern.search(piece * 50_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("etag", ["singleton-in-header-and-trailer"]),
+        ("server", ["singleton-in-header-and-trailer"]),
+        ("content-length", []),  # forbidden-trailer-field
+        ("date", []),
+        ("x-checksum", []),
+        ("vary", []),
+    ],
+)
+def test_singletons_in_trailers(name: str, rule: list[str]) -> None:
+    trailers = Fields([(name.encode(), b"2")])
+    assert names(response([(name, "1")], trailers=trailers)) == rule
+    assert names(response([], trailers=trailers)) == []
+
+
+def test_cookie_lines() -> None:
+    lines = [("Cookie", "a=1"), ("cookie", "b=2"), ("Cookie", "c=3")]
+    (found,) = lint(request(lines))
+    assert found == ("duplicate-cookie-header", "3 Cookie lines: HTTP/1 has one, joined with '; '")
+    assert lint(request(lines, version=b"HTTP/2.0")) == []
+    assert lint(request(lines, verbatim=False)) == []
+
+
+def test_no_cookie_is_shown() -> None:
+    secret = "c00k1e-s3cret"
+    lines = [("Set-Cookie", f"sid={secret}"), ("Set-Cookie", f"sid={secret}"), ("Set-Cookie", secret)]
+    found = lint(response([*lines, lines[-1]]))
+    assert [rule for rule, _ in found] == ["duplicate-set-cookie-name"] * 2
+    assert secret not in str(found)
