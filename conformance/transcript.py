@@ -76,7 +76,7 @@ _FRAME = re.compile(r"(TEXT|BINARY|PING|PONG|CLOSE)(?: (.*))?\Z", re.DOTALL)
 _CLOSE = re.compile(r"(\d{4})?(?: ?(.*))?\Z", re.DOTALL)
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|([rnt\\]))")
 _SINGLE = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"\\": b"\\"}
-_NUMBERS = re.compile(r"(?: *[0-9]+(?:\.[0-9]+)?)+ *", re.ASCII)
+_NUMBERS = re.compile(r" *[0-9]+(?:\.[0-9]+)?(?: +[0-9]+(?:\.[0-9]+)?)* *", re.ASCII)
 _HEX = re.compile(rb"\\x([0-9a-fA-F]{2})")
 _EXPECT = re.compile(r"#\s*expect:(.*)\Z")
 _PROFILE = re.compile(r"(?:#[^\n]*\n)*?#\s*profile:[ \t]*([^\s#]+)")
@@ -236,7 +236,7 @@ def _take(draft: _Draft, number: int, match: re.Match[str]) -> None:
     elif side == "server" and not draft.heads:
         raise TranscriptError(number, "a response with no request before it")
     else:
-        if side == "server" and not re.match(r"\S*/\S* \S", text):
+        if side == "server" and not re.match(r"[^\s/]*/\S* \S", text):
             raise TranscriptError(number, f"a response begins like 'HTTP/1.1 200 OK', not {text[:40]!r}")
         if side == "client" and text.count(" ") < 2:
             raise TranscriptError(number, f"a request begins like 'GET / HTTP/1.1', not {text[:40]!r}")
@@ -535,7 +535,8 @@ def content_numbers(lines: list[str], arrow: str, last: int) -> Iterator[int]:
 
 def _shown(line: FieldLine, mask: Mask | None) -> str:
     value = line.value if mask is None else mask(line.name, line.value)
-    return f"{escape(line.name)}: {escape(value)}"
+    # Only HTTP/2 has names with a colon, and there in the wrong place.
+    return f"{escape(line.name).replace(':', chr(92) + 'x3a')}: {escape(value)}"
 
 
 def _masked(text: str, text_of: Callable[[bytes], bytes]) -> str:

@@ -156,12 +156,11 @@ def unrequested_101(exchange: Exchange) -> Hits:
 
         > GET /v1/models HTTP/1.1
         > Host: api.example
-        > Connection: Upgrade, HTTP2-Settings
-        > Upgrade: h2c
-        > HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA
+        > Connection: Upgrade
+        > Upgrade: TLS/1.3
         < HTTP/1.1 101 Switching Protocols
         < Connection: Upgrade
-        < Upgrade: h2c
+        < Upgrade: TLS/1.3
     """
     request, response = exchange.request, exchange.response
     if response is None or response.status != 101 or not request.verbatim or not response.is_http1:

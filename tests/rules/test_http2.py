@@ -1,7 +1,10 @@
 """What docstring examples cannot show: HTTP/3, trailers, rebuilt messages, what mitmproxy says of resets."""
 
+from dataclasses import replace
+
 import pytest
 
+from conformance import recording
 from conformance.lint import Linter, Settings
 from conformance.message import Exchange, Fields, Request, Response
 from conformance.rule import load
@@ -32,6 +35,15 @@ def names(exchange: Exchange, rules=TOPIC) -> list[str]:
     return [rule for rule, _, _ in lint(exchange, rules)]
 
 
+def transcript(text: str) -> list[str]:
+    linter = Linter(TOPIC, None, Settings(), "example")
+    for item in recording.parse(text):
+        linter.take(item)
+    linter.finish()
+    assert not linter.failures
+    return [found.rule for found in linter.findings]
+
+
 @pytest.mark.parametrize("version", [b"HTTP/2.0", b"HTTP/2", b"HTTP/3", b"HTTP/1.1"])
 @pytest.mark.parametrize(
     ("line", "expected"),
@@ -39,7 +51,7 @@ def names(exchange: Exchange, rules=TOPIC) -> list[str]:
         ((b"connection", b"keep-alive"), "connection-header-in-http2"),
         ((b"proxy-connection", b"keep-alive"), "connection-header-in-http2"),
         ((b"keep-alive", b"timeout=5"), "connection-header-in-http2"),
-        ((b"upgrade", b"h2c"), "connection-header-in-http2"),
+        ((b"upgrade", b"TLS/1.3"), "connection-header-in-http2"),
         ((b"transfer-encoding", b"chunked"), "transfer-encoding-in-http2"),
         ((b"x-a", b"1\r\nx-b: 2"), "newline-in-http2-header"),
         ((b"x-a", b"1\n"), "newline-in-http2-header"),
@@ -125,3 +137,147 @@ def test_mitmproxy_still_says_it_like_that() -> None:
 
     assert "stream reset by client ({err_str})" in getsource(_http2)
     assert "stream closed by client ({err_str})" in getsource(_http3)
+
+
+@pytest.mark.parametrize("recorder", ["transcript", "mitmproxy", "har"])
+def test_upper_case_in_a_flow_is_an_addon_s(recorder: str) -> None:
+    found = names(Exchange(request=request([(b"X-Title", b"lab")], b"HTTP/2.0"), recorder=recorder))
+    assert found == ([] if recorder == "mitmproxy" else ["uppercase-http2-header-name"])
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ((b"X-Title", b"a"), ["uppercase-http2-header-name"]),
+        ((b"", b"a"), ["http2-header-name-malformed"]),
+        ((b"x:y", b"a"), ["http2-header-name-malformed"]),
+        ((b"x y", b"a"), ["http2-header-name-malformed"]),
+        ((b"x\xff", b"a"), ["http2-header-name-malformed"]),
+        ((b"x\r\ny", b"a"), ["http2-header-name-malformed"]),
+        ((b":path", b"/"), ["http2-pseudo-header-malformed"]),
+        ((b"x", b"\ta"), ["http2-header-value-edge-space"]),
+        ((b"x", b"a "), ["http2-header-value-edge-space"]),
+        ((b"x", b""), []),
+        ((b"te", b"Trailers"), []),
+        ((b"te", b"trailers, gzip"), ["te-header-in-http2"]),
+    ],
+)
+def test_field_lines(line: tuple[bytes, bytes], expected: list[str]) -> None:
+    assert names(Exchange(request=request([line], b"HTTP/2.0"))) == expected
+    trailers = replace(request([], b"HTTP/2.0"), trailers=Fields([line]))
+    assert names(Exchange(request=trailers)) == [rule for rule in expected if not rule.startswith("te-")]
+    rebuilt = replace(request([line], b"HTTP/2.0"), verbatim=False)
+    assert names(Exchange(request=rebuilt)) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "authority", "expected"),
+    [
+        (b"GET", b"/", b"a", []),
+        (b"", b"/", b"a", ["http2-pseudo-header-malformed"]),
+        (b"GET", b"", b"a", ["http2-pseudo-header-malformed"]),
+        (b"CONNECT", b"", b"a:443", []),
+        (b"GET /a HTTP/1.1\r\nx: ", b"/", b"a", ["http2-pseudo-header-injection"]),
+        (b"GET", b"/a b", b"a", ["http2-pseudo-header-injection"]),
+        (b"GET", b"/", b"a\r\nx: y", ["http2-pseudo-header-injection"]),
+        (b"GET", b"/\x00", b"a\x7f", ["http2-pseudo-header-injection"] * 2),
+    ],
+)
+def test_pseudo_headers(method: bytes, target: bytes, authority: bytes, expected: list[str]) -> None:
+    sent = Request(method=method, target=target, authority=authority, fields=Fields(), version=b"HTTP/2.0")
+    assert names(Exchange(request=sent)) == expected
+    assert names(Exchange(request=replace(sent, version=b"HTTP/1.1"))) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("Received uppercase header name b'X-Foo'.", "uppercase-http2-header-name"),
+        ("Illegal character ':' in header name: b'a:b'", "http2-header-name-malformed"),
+        ("Received header name with zero length.", "http2-header-name-malformed"),
+        ("Received header value surrounded by whitespace b' a'", "http2-header-value-edge-space"),
+        ("Received duplicate pseudo-header field b':status'", "http2-pseudo-header-malformed"),
+        ("Received custom pseudo-header field b':x'", "http2-pseudo-header-malformed"),
+        ("Encountered request-only headers {b':path'}", "http2-pseudo-header-malformed"),
+        ("Header block missing mandatory b':status' header", "http2-status-malformed"),
+        ("Invalid Content-Length header", None),
+    ],
+)
+def test_what_h2_says_in_mitmproxy(words: str, expected: str | None) -> None:
+    error = f"HTTP/2 protocol error: {words}"
+    found = lint(Exchange(request=request([], b"HTTP/2.0"), error=error, recorder="mitmproxy"))
+    assert [(rule, origin) for rule, origin, _ in found] == ([(expected, "server")] if expected else [])
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("Required pseudo header is missing: b':status'", "http2-status-malformed"),
+        ("invalid literal for int() with base 10: b'2x'", "http2-status-malformed"),
+        ("Unknown pseudo headers: {b':x': b'y'}", "http2-pseudo-header-malformed"),
+        ("Duplicate HTTP/2 pseudo header: b':status'", "http2-pseudo-header-malformed"),
+    ],
+)
+def test_what_mitmproxy_says_without_h2_s_checks(words: str, expected: str) -> None:
+    error = f"Invalid HTTP/2 response headers: {words}"
+    assert names(Exchange(request=request([], b"HTTP/2.0"), error=error, recorder="mitmproxy")) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("> Upgrade: h2c", ["h2c-upgrade-requested"]),
+        ("> Upgrade: websocket, H2C", ["h2c-upgrade-requested"]),
+        ("> Upgrade: h2", []),
+        ("< Upgrade: h2c", []),
+    ],
+)
+def test_who_asks_for_h2c(line: str, expected: list[str]) -> None:
+    arrow, _, text = line.partition(" ")
+    found = "> GET / HTTP/1.1\n" + (line + "\n" if arrow == ">" else f"< HTTP/1.1 200 OK\n< {text}\n")
+    assert transcript(found) == expected
+
+
+def legs(client: str, server: str) -> str:
+    return f"@ leg: client\n{client}\n@ leg: server\n{server}"
+
+
+ASK = "@ authority: api.example:443\n> GET / HTTP/2.0\n"
+
+
+@pytest.mark.parametrize(
+    ("client", "server", "expected"),
+    [
+        (ASK, "> GET / HTTP/1.1\n> Host: API.example:443\n", []),
+        (ASK, "> GET / HTTP/1.1\n", ["host-lost-on-http2-downgrade"]),
+        (ASK, "> GET http://api.example/ HTTP/1.1\n", []),
+        # Where the gateway connects to is its choice; without knowing where that is nothing is said.
+        (ASK, "> GET / HTTP/1.1\n> Host: worker:8000\n", []),
+        (ASK, "@ upstream: worker:8000\n> GET / HTTP/1.1\n> Host: worker:8000\n", []),
+        (ASK, "@ upstream: worker:80\n> GET / HTTP/1.1\n> Host: worker\n", []),
+        (ASK, "@ upstream: worker:80\n> GET / HTTP/1.1\n> Host: other\n", ["host-lost-on-http2-downgrade"]),
+        (ASK, "@ authority: b\n> GET / HTTP/2.0\n", []),
+        ("> GET / HTTP/1.1\n> Host: a\n", "> GET / HTTP/1.1\n", []),
+        (ASK + "> cookie: a=1\n> cookie: b=2\n", "> GET / HTTP/1.1\n> Host: a\n> Cookie: a=1; b=2\n", []),
+        (ASK + "> cookie: a=1\n> cookie: b=2\n", "> GET / HTTP/2.0\n> cookie: a=1\n> cookie: b=2\n", []),
+    ],
+)
+def test_downgrades(client: str, server: str, expected: list[str]) -> None:
+    assert transcript(legs(client, server)) == expected
+
+
+SETTINGS = "\\x00\\x00\\x00\\x04\\x00\\x00\\x00\\x00\\x00"
+
+
+@pytest.mark.parametrize(
+    ("client", "server", "expected"),
+    [
+        ("PRI * HTTP/2.0\\r\\n\\r\\n", "HTTP/1.1 505 -\\r\\n\\r\\n", ["http2-preface-on-http1-connection"]),
+        ("PRI * HTTP/2.0\\r\\n\\r\\n", SETTINGS, []),
+        ("PRI * HTTP/2.0\\r\\n\\r\\n", "", []),
+    ],
+)
+def test_a_preface_matters_where_the_server_answers_in_http1(
+    client: str, server: str, expected: list[str]
+) -> None:
+    assert transcript(f">> {client}\n<< {server}\n") == expected
