@@ -37,7 +37,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -136,30 +136,34 @@ def record(request: pytest.FixtureRequest) -> Callable[..., None]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
-    said = item.user_properties
-    key = next((tuple(value) for name, value in said if name == "row"), None)
-    if key is None or (report.when != "call" and report.passed):
-        return report
-    row = item.config.stash[ROWS].setdefault(key, {"versions": [f"mitmproxy=={version('mitmproxy')}"]})
-    for name, value in said:
+    reason = report.longrepr[2].removeprefix("Skipped: ") if report.skipped else ""
+    if report.skipped and os.environ.get("HOPLINT_E2E_REQUIRED"):
+        report.outcome, report.longrepr = "failed", f"HOPLINT_E2E_REQUIRED is set, and {reason}"
+    if report.when == "call" or not report.passed:
+        _note(item, VERDICTS[report.outcome], reason)
+    return report
+
+
+VERDICTS = {"passed": "holds", "skipped": "not run", "failed": "fails"}
+"""From the best to the worst: of several tests the worst counts."""
+
+
+def _note(item: pytest.Item, verdict: str, reason: str) -> None:
+    """Put down what became of a test in its row, if it has one."""
+    key = next((tuple(value) for name, value in item.user_properties if name == "row"), None)
+    if key is None:
+        return
+    fresh = {"versions": [f"mitmproxy=={version('mitmproxy')}"], "verdict": "holds"}
+    row = item.config.stash[ROWS].setdefault(key, fresh)
+    for name, value in item.user_properties:
         if name == "versions":
             row[name] += [each for each in value if each not in row[name]]
         elif name != "row":
             row[name] = value
-    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
-    verdict = (
-        "fails"
-        if report.failed
-        else f"not run: {reason.removeprefix('Skipped: ')}"
-        if report.skipped
-        else "holds"
-    )
-    # Of several tests the worst counts.
-    row["verdict"] = max(
-        row.get("verdict", "holds"), verdict, key=lambda each: (each == "fails", each != "holds")
-    )
+    row["verdict"] = max(row["verdict"], verdict, key=[*VERDICTS.values()].index)
     row["date"] = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return report
+    if reason:
+        row["reason"] = reason
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -176,16 +180,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 # Environments
 
 
-def _unavailable(reason: str) -> NoReturn:
-    if os.environ.get("HOPLINT_E2E_REQUIRED"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 def _program(name: str) -> str:
     found = shutil.which(name)
     if found is None:
-        _unavailable(f"{name} is not on the PATH")
+        pytest.skip(f"{name} is not on the PATH")
     return found
 
 
@@ -223,12 +221,12 @@ def _build(name: str) -> Path:
                     command, capture_output=True, text=True, timeout=900, cwd=ROOT, env={**os.environ, "PATH": path}
                 )  # fmt: skip
             except subprocess.TimeoutExpired:
-                _unavailable(
+                pytest.skip(
                     f"environment {name}: {' '.join(wanted.packages)} is not installed after 15 minutes"
                 )
             if done.returncode:
                 said = " ".join(done.stderr.split())[-400:]
-                _unavailable(f"environment {name}: {' '.join(wanted.packages)} cannot be installed: {said}")
+                pytest.skip(f"environment {name}: {' '.join(wanted.packages)} cannot be installed: {said}")
         (home / "complete").touch()
     return programs
 

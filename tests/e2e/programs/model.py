@@ -12,6 +12,7 @@ An ordinary FastAPI app on uvicorn. It calls the agent's shell tool once per con
 
 import argparse
 import asyncio
+import contextlib
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -200,7 +201,9 @@ async def stream(events: list[dict | str]) -> AsyncIterator[str]:
         data = event if isinstance(event, str) else json.dumps(event)
         yield (f"event: {name}\n" if name else "") + f"data: {data}\n\n"
         if options.hold and number == 0:
-            await asyncio.wait_for(received.wait(), 10)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(received.wait(), 10)
+            seen[-1]["passed_on"] = received.is_set()
         await asyncio.sleep(0)
 
 
