@@ -163,7 +163,7 @@ def _note(item: pytest.Item, verdict: str, reason: str) -> None:
     row["verdict"] = max(row["verdict"], verdict, key=[*VERDICTS.values()].index)
     row["date"] = datetime.datetime.now(datetime.UTC).date().isoformat()
     if reason:
-        row["reason"] = reason
+        row["reason"] = reason.splitlines()[0]  # what an installer said behind it is about one machine
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -215,18 +215,16 @@ def _build(name: str) -> Path:
         if (home / "complete").exists():
             return programs
         shutil.rmtree(home, ignore_errors=True)
+        what = f"environment {name}: {' '.join(wanted.packages)}"
         for command in _installers(home, wanted):
             try:
                 done = subprocess.run(
                     command, capture_output=True, text=True, timeout=900, cwd=ROOT, env={**os.environ, "PATH": path}
                 )  # fmt: skip
             except subprocess.TimeoutExpired:
-                pytest.skip(
-                    f"environment {name}: {' '.join(wanted.packages)} is not installed after 15 minutes"
-                )
+                pytest.skip(f"{what} is not installed after 15 minutes")
             if done.returncode:
-                said = " ".join(done.stderr.split())[-400:]
-                pytest.skip(f"environment {name}: {' '.join(wanted.packages)} cannot be installed: {said}")
+                pytest.skip(f"{what} cannot be installed\n{done.stderr.strip()[-2000:]}")
         (home / "complete").touch()
     return programs
 

@@ -33,13 +33,14 @@ def page(rows: list[dict]) -> str:
         for row in found:
             versions = ", ".join(package.replace("==", " ") for package in row["versions"])
             seen = (row.get("without", ""), row.get("with", ""))
-            lines.append(_line((row["system"], versions, *seen, row["date"], row["verdict"])))
+            verdict = ": ".join(filter(None, (row["verdict"], row.get("reason"))))
+            lines.append(_line((row["system"], versions, *seen, row["date"], verdict)))
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
 
 
 def _line(cells) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    return f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 if __name__ == "__main__":
