@@ -1,0 +1,190 @@
+"""A rule that is left out would have found nothing: shown by running everything both ways."""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from conformance import lint, recording, watch
+from conformance.finding import Finding
+from conformance.message import Exchange, FieldLine, Fields, Message, Request, Response, Stream
+from conformance.policy import Policy
+from conformance.rule import RULES, Hits, Rule, load
+from conformance.watch import Watch, reads
+
+RECORDINGS = Path(__file__).parents[1] / "recordings"
+ODD = (
+    b"", b"a, ,b", b'"x', b"caf\xe9", b"None", b"Bearer None", b"a\rb", b"10.0.0.8", b"x" * 9000, b"-1", b"0",
+    b"chunked, chunked", b"close, keep-alive", b"sk-ant-api03-abcdefghijklmnopqrstuvwxyz",
+)  # fmt: skip
+NAMES = (b"Content Length", b"Via", b"Retry-After", b"content-length", b"Date", b"Server", b"x-session-id")
+
+
+class Given(recording.Recording):
+    """A recording of these items."""
+
+    def __init__(self, items: list[Exchange | Stream]) -> None:
+        super().__init__("given", b"# made by a test\n")
+        self.items = items
+
+    def __iter__(self) -> Iterator[Exchange | Stream]:
+        return iter(self.items)
+
+
+def damaged[T: Message](message: T, pick: random.Random) -> T:
+    """The same message with one field line or the target changed."""
+    lines = list(message.fields)
+    at = pick.randrange(len(lines) + 1)
+    chosen = lines[at] if at < len(lines) else FieldLine(pick.choice(NAMES), pick.choice(ODD))
+    match pick.randrange(6):
+        case 0:
+            lines.insert(at, chosen)
+        case 1:
+            del lines[at : at + 1]
+        case 2:
+            lines[at : at + 1] = [FieldLine(chosen.name, pick.choice(ODD))]
+        case 3:
+            lines[at : at + 1] = [FieldLine(pick.choice(NAMES), chosen.value)]
+        case 4:
+            return replace(message, body=pick.choice((None, b"", b"{", b'{"a": NaN}', b"data: 1\n\n")))
+        case _ if isinstance(message, Request):
+            return replace(
+                message, target=pick.choice((b"/v1/v1/messages", b"/x?key=sk-1234567890123456", b"*"))
+            )
+        case _ if isinstance(message, Response):
+            return replace(message, code=pick.choice((b"204", b"401", b"503")))
+    return replace(message, fields=Fields(lines))
+
+
+def traffic(seed: int) -> list[Exchange | Stream]:
+    """The exchanges of all recordings, each many times over, every other one damaged."""
+    made: list[Exchange | Stream] = []
+    pick = random.Random(seed)
+    originals = [
+        item
+        for path in recording.find([RECORDINGS])
+        for item in recording.read(path)
+        if isinstance(item, Exchange)
+    ]
+    for original in pick.sample(originals, 25):
+        for _ in range(12):
+            exchange = original
+            if pick.random() < 0.3:
+                exchange = replace(exchange, request=damaged(exchange.request, pick))
+            if pick.random() < 0.3 and exchange.response is not None:
+                exchange = replace(exchange, response=damaged(exchange.response, pick))
+            made.append(replace(exchange, number=len(made) + 1))
+    return made
+
+
+def found(items: list[Exchange | Stream]) -> list[Finding]:
+    run = lint.check([Given(items)], load(), settings=lint.Settings())
+    assert not run.failures
+    return run.findings
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_found_is_the_same(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = traffic(seed)
+    monkeypatch.setattr(watch, "KEPT", 0)
+    everything = found(items)
+    monkeypatch.setattr(watch, "KEPT", 10_000)
+    monkeypatch.setattr(watch, "OFTEN", 1)
+    assert len(everything) > 100
+    assert found(items) == everything
+
+
+REQUEST = Request(
+    method=b"POST", target=b"/v1/messages", body=b"{}",
+    fields=Fields([(b"Host", b"a.example"), (b"Content-Type", b"application/json"), (b"Content-Length", b"2")]),
+)  # fmt: skip
+
+
+def noted(name: str, subject: Message | Exchange = REQUEST) -> set[str] | None:
+    found = reads(load()[name], subject, Policy())
+    return None if found is None else set(found)
+
+
+def test_what_a_rule_reads() -> None:
+    assert noted("host-malformed") == {"request host"}
+    assert noted("non-ascii-header-value") == {"request *"}
+    assert noted("non-ascii-request-target") == {"request :target"}
+    assert noted("method-malformed") == set()
+
+
+def test_content_is_never_the_same() -> None:
+    assert noted("json-malformed") is None
+
+
+def test_a_rule_that_finds_something_or_fails_is_asked_again() -> None:
+    def fails(request: Request) -> Hits:
+        raise ValueError(request)
+        yield
+
+    assert noted("host-malformed", replace(REQUEST, fields=Fields([(b"Host", b"a b")]))) is None
+    assert reads(replace(RULES["host-malformed"], check=fails), REQUEST, None) is None
+
+
+@pytest.mark.parametrize(
+    ("look", "expected"),
+    [
+        (lambda request: list(request.fields), {"request *"}),
+        (lambda request: request.fields[0], {"request *"}),
+        (lambda request: repr(request.fields), {"request *"}),
+        (lambda request: request.fields.by_name, {"request *"}),
+        (lambda request: request.fields.block, {"request *"}),
+        (lambda request: request.fields.one("host"), {"request host"}),
+        (lambda request: request.fields.values("host"), {"request host"}),
+        (lambda request: request.fields.lines("host"), {"request host"}),
+        (lambda request: request.path, {"request :target"}),
+        (lambda request: request.start_line, {"request :target"}),
+        (lambda request: replace(request, fields=Fields()).fields.one("host"), None),
+        (lambda request: request.bare(), None),
+        (lambda request: request.content, None),
+        (lambda request: request.size, None),
+        (lambda request: request.fields.names, set()),
+        (lambda request: ("via" in request.fields, len(request.fields), request.fields.names_block), set()),
+    ],
+)
+def test_every_way_to_look_is_noted(look: Callable[[Request], object], expected: set[str] | None) -> None:
+    def check(request: Request) -> Hits:
+        look(request)
+        yield from ()
+
+    rule: Rule = replace(load()["host-malformed"], check=check)
+    found = reads(rule, REQUEST, None)
+    assert (None if found is None else set(found)) == expected
+
+
+def test_only_what_was_read_and_changed_makes_a_rule_due() -> None:
+    known = Watch(None)
+    rules = [load()[name] for name in ("host-malformed", "content-type-malformed", "non-ascii-header-value")]
+    for _ in range(watch.OFTEN):
+        assert known.message(REQUEST) is None
+    like = known.message(REQUEST)
+    assert like is not None
+    assert known.due(rules, REQUEST, like) == ()
+    other = replace(REQUEST, fields=Fields([(b"Host", b"b.example"), *list(REQUEST.fields)[1:]]))
+    like = known.message(other)
+    assert [rule.name for rule in known.due(rules, other, like)] == [
+        "host-malformed",
+        "non-ascii-header-value",
+    ]
+
+
+def test_what_is_odd_is_like_nothing() -> None:
+    known = Watch(None)
+    odd = replace(REQUEST, trailers=Fields([(b"Via", b"1.1 a")]))
+    assert [known.message(odd) for _ in range(watch.OFTEN + 2)] == [None] * (watch.OFTEN + 2)
+
+
+def test_no_more_shapes_than_that_are_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "KEPT", 2)
+    monkeypatch.setattr(watch, "OFTEN", 1)
+    known = Watch(None)
+    three = [replace(REQUEST, method=method) for method in (b"A", b"B", b"C")]
+    for request in three:
+        known.message(request)
+    assert [known.message(request) is not None for request in three] == [True, True, False]
