@@ -36,6 +36,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Set
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import NamedTuple
 
 from mitmproxy import ctx, http
@@ -57,7 +58,7 @@ REMEMBERED = 256
 DATA, CONTROL = "auth.data-key", "auth.control-key"
 
 _SCHEMES = re.compile(rb"(?i)\A(?:bearer(?:[\s:=]+|\Z|(?=sk-|eyj)))+")
-_AROUND = re.compile(rb"""(?i)\A["'`<\s]+|(?:["'`>\s,]|\\[rnt]|%0[ad])+\Z""")
+_AROUND = re.compile(rb"""(?i)\A["'`<\s]+|(?:["'`>\s,]|\\[rnt]|%0[ad]){1,64}\Z""")
 _KEY = re.compile(rb"[\x21-\x7e]+")
 
 
@@ -158,6 +159,7 @@ _MISSPELT = frozenset(
 )  # fmt: skip
 
 
+@lru_cache(maxsize=256)  # an agent sends the same one, over and over
 def _token(value: bytes) -> bytes | None:
     """The credential in a value that is badly written; empty: there is none; None: it cannot be told."""
     token = value

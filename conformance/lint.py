@@ -14,13 +14,14 @@ import fnmatch
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
 
 from conformance import locate, scoping
-from conformance.finding import Entry, Finding, Location, Quote, Run, Summary, Suppressed
+from conformance.finding import Entry, Finding, Heard, Location, Quote, Run, Summary, Suppressed
 from conformance.legs import Marked, of_journal, read
 from conformance.message import (
     Connection,
@@ -41,6 +42,7 @@ from conformance.watch import Likeness, Watch
 
 if TYPE_CHECKING:
     from conformance.history import History
+    from conformance.parsers import Judges
     from conformance.policy import Policy
 
 KEPT_CONNECTIONS = 4096
@@ -68,6 +70,8 @@ class Settings:
     """A transcript may name the profile it is to be linted with; False: the user named one."""
     listing: bool = False
     """List the exchanges, for the reports that show them."""
+    parsers: bool = False
+    """Ask the real parsers, too; they have to be installed."""
 
 
 def check(
@@ -85,38 +89,69 @@ def check(
     """
     settings = settings or Settings()
     run = Run(rules)
-    for recording in recordings:
-        ignored = {
-            name for glob, names in settings.per_recording if matches(recording.path, glob) for name in names
-        }
-        wanted, severities = policy, settings.severities
-        if recording.profile is not None and settings.profiled:
-            try:
-                wanted, severities = _profiled(recording.profile, severities)
-            except ValueError as problem:
-                run.failures.append(f"{recording.path}: {problem}")
-        linter = Linter(rules, wanted, replace(settings, severities=severities), recording.path)
-        if settings.listing:
-            linter.room -= sum(len(summary.entries) for summary in run.recordings)
-            linter.room_for_heads -= sum(bool(e.heads) for summary in run.recordings for e in summary.entries)
-        for item in recording:
-            linter.take(item)
-            if progress is not None:
-                progress(recording.exchanges)
-        linter.finish()
-        for finding in sorted(linter.findings, key=_order):
-            if finding.rule in ignored:
-                run.suppressed.append(Suppressed(finding, "settings", "[lint.per-recording]"))
-            else:
-                run.findings.append(finding)
-        run.suppressed += linter.suppressed
-        run.edits += linter.edits
-        run.failures += linter.failures
-        if recording.error:
-            run.failures.append(f"{recording.path}: {recording.error}")
-        run.recordings.append(_summary(recording, linter.exercised, (), linter.entries))
+    with _judging(settings) as judges:
+        for recording in recordings:
+            _check(run, recording, policy, settings, progress, judges)
     scoping.apply(run, settings.scopes, settings.today)
     return run
+
+
+def _check(
+    run: Run,
+    recording: Recording,
+    policy: Policy | None,
+    settings: Settings,
+    progress: Callable[[int], None] | None,
+    judges: Judges | None,
+) -> None:
+    """Lint one recording into the run."""
+    ignored = {
+        name for glob, names in settings.per_recording if matches(recording.path, glob) for name in names
+    }
+    wanted, severities = policy, settings.severities
+    if recording.profile is not None and settings.profiled:
+        try:
+            wanted, severities = _profiled(recording.profile, severities)
+        except ValueError as problem:
+            run.failures.append(f"{recording.path}: {problem}")
+    linter = Linter(
+        run.rules, wanted, replace(settings, severities=severities), recording.path, judges=judges
+    )
+    if settings.listing:
+        linter.room -= sum(len(summary.entries) for summary in run.recordings)
+        linter.room_for_heads -= sum(bool(e.heads) for summary in run.recordings for e in summary.entries)
+    for item in recording:
+        linter.take(item)
+        if progress is not None:
+            progress(recording.exchanges)
+    linter.finish()
+    for finding in sorted(linter.findings, key=_order):
+        if finding.rule in ignored:
+            run.suppressed.append(Suppressed(finding, "settings", "[lint.per-recording]"))
+        else:
+            run.findings.append(finding)
+    run.suppressed += linter.suppressed
+    run.edits += linter.edits
+    run.failures += linter.failures
+    if recording.error:
+        run.failures.append(f"{recording.path}: {recording.error}")
+    notes: list[str] = []
+    if judges is not None:
+        notes, judges.failures = judges.failures, []
+    summary = _summary(recording, linter.exercised, notes, linter.entries)
+    summary.parsers, summary.heard = linter.parsers, tuple(linter.heard)
+    run.recordings.append(summary)
+
+
+@contextmanager
+def _judging(settings: Settings) -> Iterator[Judges | None]:
+    if not settings.parsers:
+        yield None
+        return
+    from conformance.parsers import Judges  # starts processes
+
+    with Judges() as judges:
+        yield judges
 
 
 def compare(
@@ -251,6 +286,8 @@ class Linter:
         settings: Settings,
         path: str,
         upstream_path: str | None = None,
+        *,
+        judges: Judges | None = None,
     ) -> None:
         self.findings: list[Finding] = []
         self.suppressed: list[Suppressed] = []
@@ -286,6 +323,10 @@ class Linter:
         self._frame = scope("Frame", [])
         self._octets = scope("Octets", [])
         self._refusal = scope("Refusal", [])
+        self._judges = judges
+        self._judged = scope("Judged", [])
+        self.parsers: dict[str, tuple[int, int]] = {}
+        self.heard: list[Heard] = []
         self._last: OrderedDict[tuple[Side, str], Exchange] = OrderedDict()
         self._seen: set[tuple[object, ...]] = set()
         self._held: Evidence | None = None
@@ -352,6 +393,8 @@ class Linter:
             self._check_legs(legs)
         for refusal in (*exchange.refusals, *judged):
             self._refused(exchange, refusal)
+        if self._judges is not None:
+            self._ask(self._judges, exchange)
         self._exercise(exchange)
         for edit in exchange.edits:
             self.edits[edit.addon] += 1
@@ -462,6 +505,21 @@ class Linter:
                 self._add(rule, exchange, refusal, said, refusal)
         elif not errors and not self._explained(exchange, refusal):
             self._run(self._refusal, exchange, refusal)
+
+    def _ask(self, judges: Judges, exchange: Exchange) -> None:
+        """What real parsers make of its messages."""
+        for part, judged in judges.judge(exchange):
+            self._run(self._judged, exchange, judged)
+            self._mark(exchange.evidence | Evidence.PARSERS, "Judged")
+            told = [
+                Heard(exchange.number, part, name, None if words is None else locate.shown_text(words))
+                for name, words, _ in judged.verdicts
+            ]
+            for one in told:
+                asked, refused = self.parsers.get(one.parser, (0, 0))
+                self.parsers[one.parser] = asked + 1, refused + (one.refusal is not None)
+            if any(one.refusal is not None for one in told) and len(self.heard) < LISTED:
+                self.heard += told
 
     def _explained(self, exchange: Exchange, refusal: Refusal) -> bool:
         """Whether a rule that was not selected knows better why the message was refused."""
@@ -581,7 +639,7 @@ def _host(request: Request) -> str:
     return host.decode("latin-1").rpartition("@")[2].split(":")[0].lower()
 
 
-_IGNORE = re.compile(r"hoplint:\s*ignore\[([^\]]*)\]([^#]*)")
+_IGNORE = re.compile(r"hoplint:\s*ignore\[([^\[\]]*)\]([^#]*)")
 
 
 def _ignores(note: str) -> Iterator[tuple[str, str]]:

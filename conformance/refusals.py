@@ -315,9 +315,9 @@ _STAND_FOR: dict[str, str | Judge | Literal[False]] = {
     r"illegal header line: (?P<q>.*)": _field_line,
     r"continuation line at start of headers": "space-before-first-header",
     r"illegal chunk header: (?P<q>.*)": _chunk_header,
-    r"malformed chunk footer: (?P<q>.*) \(expected .*\)": _chunk_footer,
-    r"peer closed connection .*\(incomplete chunked read\)": "chunked-body-truncated",
-    r"peer closed connection .*\(received .* bytes, expected .*\)": "body-shorter-than-content-length",
+    r"malformed chunk footer: (?P<q>.*) \(expected [^(]*\)": _chunk_footer,
+    r"peer closed connection [^(]*\(incomplete chunked read\)": "chunked-body-truncated",
+    r"peer closed connection [^(]*\(received [^(,]* bytes, expected [^(,]*\)": "body-shorter-than-content-length",
     # h11/_headers.py, h11/_events.py, h11/_state.py
     r"conflicting Content-Length headers": "conflicting-content-length",
     r"bad Content-Length(?P<q>)": _content_length,

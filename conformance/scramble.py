@@ -43,7 +43,7 @@ _HIGH = tuple(
 _HIGH_DONE = bytes(sorted(set().union(*_HIGH) - set(range(0x80))))
 
 # Backslashes together: JSON within a JSON text escapes its escapes.
-_ESCAPE = rb"(?P<escape>\\+u[0-9a-fA-F]{4}|\\+[\x00-\x7f]|%[0-9a-fA-F]{2})"
+_ESCAPE = rb"(?P<escape>\\++(?:u[0-9a-fA-F]{4}|[\x00-\x7f])?|%[0-9a-fA-F]{2})"
 _REST = rb"|(?P<high>[\x80-\xff]+)"
 _SECRET = re.compile(_ESCAPE + rb"|(?P<run>[0-9A-Za-z]+)" + _REST, re.DOTALL)
 _MAKERS = (
@@ -189,7 +189,7 @@ _KEPT = re.compile(
 """Members that say what a message is, or tie it to others, not what somebody wrote."""
 
 # A text that breaks off is one too.
-_TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*+)(?:"|\\?\Z)|[{}\[\],:]|-?[0-9][0-9.eE+\-]*', re.DOTALL)
+_TOKEN = re.compile(rb'"((?:[^"\\]|\\(?:.|\Z))*+)"?|[{}\[\],:]|-?[0-9][0-9.eE+\-]*', re.DOTALL)
 _EVENT_DATA = re.compile(rb"^(data:[ \t]?)([^\r\n]+)", re.MULTILINE)
 _BEGINS_JSON = re.compile(rb'(?:\xef\xbb\xbf)?\s*[{\["]')
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 FIELDS = frozenset(
     {
@@ -31,7 +32,7 @@ _LIKE_A_SECRET = re.compile(
 _PLACEHOLDER = re.compile(
     rb"(?:none|null|undefined|nan|true|false|\[object object\]|"  # what programs write for nothing
     rb"\$\{\w+\}|(?-i:\$[A-Z_][A-Z0-9_]*)|\{\{.*\}\}|"  # templates
-    rb"<[a-z_ \-]*>|your[-_ a-z]*key[-_ a-z]*|)\Z",  # what manuals write
+    rb"<[a-z_ \-]*>|your(?=[-_ a-z]*key)[-_ a-z]*|)\Z",  # what manuals write
     re.IGNORECASE,
 )
 _SCHEME = re.compile(rb"(bearer|basic|digest|token|apikey|negotiate|aws4-hmac-sha256)(\s+|$)", re.IGNORECASE)
@@ -43,7 +44,8 @@ _IN_TEXT = re.compile(
       | \b(?:gsk|xai|hf|pplx|ghp|gho|ghs|github_pat|glpat)[_\-][A-Za-z0-9_\-]{16,}
       | \bAIza[A-Za-z0-9_\-]{20,}                                              # Google
       | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b                                          # AWS key id
-      | \beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]*)?      # JWT
+      # JWT; behind a dash with a limit, or a run of them would be read again and again
+      | (?:(?<![A-Za-z0-9_\-])eyJ[A-Za-z0-9_\-]{8,}|(?<=-)eyJ[A-Za-z0-9_\-]{8,500})\.[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]*)?
     )"""
 )
 # Not the parameters of a challenge: Bearer realm="data-plane"; nor, behind a challenge without any, the field line
@@ -75,6 +77,12 @@ _USERINFO = re.compile(rb"(?:(?<=://)|(?<=\bCONNECT ))([^/@\s\"']+)(?=@)")
 
 def is_secret_field(name: bytes) -> bool:
     """Whether a field's value is a credential."""
+    # Most messages have the same few names; long ones are not remembered.
+    return _is_secret_field(name) if len(name) <= 64 else _is_secret_field.__wrapped__(name)
+
+
+@lru_cache(maxsize=1024)
+def _is_secret_field(name: bytes) -> bool:
     key = name.strip(b" \t").lower().replace(b"_", b"-").decode("latin-1")
     return key in FIELDS or _LIKE_A_SECRET.search(key) is not None
 
@@ -117,7 +125,7 @@ def mask_value(name: bytes, value: bytes, hide: Hide = _stars) -> bytes:
         return b";".join(_mask_cookie(pair, hide) for pair in value.split(b";"))
     if key == b"sec-websocket-protocol":
         return re.sub(
-            rb"(?i)((?:api[-_]key|token|bearer|auth)[^,\s]*?[.\-_])([^,\s.\-_]{6,})",
+            rb"(?i)((?:api[-_]key|token|bearer|auth)[^,\s]{0,100}?[.\-_])([^,\s.\-_]{6,})",
             lambda found: found[1] + hide(found[2]),
             mask_text(value, hide),
         )

@@ -896,7 +896,7 @@ def usage_missing(exchange: Exchange) -> Hits:
 
 # What vendors add to a model's name: a date, a version, latest. Not mini, flash or turbo: those are other models.
 _SAME = re.compile(
-    r"(?i)(?:[-@:._/](?:v?[0-9][0-9a-z.:\-]*|latest|preview|exp(?:erimental)?|stable|free|beta))*"
+    r"(?i)(?:[-@:._/](?:v?[0-9][0-9a-z.:\-]*+|latest|preview|exp(?:erimental)?|stable|free|beta))*"
 )
 _ROUTERS = frozenset({"auto", "default", "router", "automatic", "best", "any"})
 """Names that ask for a choice."""

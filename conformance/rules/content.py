@@ -32,8 +32,8 @@ STREAMS = frozenset(
 
 # media-type = type "/" subtype parameters; parameters = *( OWS ";" OWS [ parameter ] )    (RFC 9110 §8.3.1, 5.6.6)
 MEDIA_TYPE = re.compile(
-    rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+/[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:[ \t]*;[ \t]*(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+="
-    rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+|" + QUOTED_STRING.pattern + rb"))?)*[ \t]*"
+    rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+/[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:[ \t]*+;[ \t]*+(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+="
+    rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+|" + QUOTED_STRING.pattern + rb"))?+)*+[ \t]*"
 )
 
 _FORM = b"application/x-www-form-urlencoded"

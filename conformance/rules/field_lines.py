@@ -158,7 +158,7 @@ _WITH_PARAMETERS = frozenset(
         "forwarded", "link", "te",
     }
 )  # fmt: skip
-_LINK_TARGET = re.compile(rb"<[^>]*>")
+_LINK_TARGET = re.compile(rb"<[^<>]*>")
 _UNPRINTABLE = re.compile(rb"[^\t\x20-\x7e]")
 _JUDGED_IN_RESPONSES = frozenset({"sec-websocket-key"})
 _JUDGED_IN_REQUESTS = frozenset({"sec-websocket-accept"})

@@ -57,9 +57,10 @@ def _said_host(request: Request) -> str:
     return _host(request.authority or request.fields.one("host") or b"")
 
 
-def _is_provider(host: str, policy: Policy) -> bool:
+def is_provider(host: str, providers: tuple[str, ...]) -> bool:
+    """Whether a host, in lower case, is one of these (``routing.providers``)."""
     # No name in the DNS is longer than 253 characters; what is longer is not remembered either.
-    return len(host) <= 253 and _matches_any(host, policy.routing.providers)
+    return len(host) <= 253 and _matches_any(host, providers)
 
 
 @lru_cache(maxsize=1024)  # a recording asks a few hosts, over and over
@@ -69,9 +70,9 @@ def _matches_any(host: str, patterns: tuple[str, ...]) -> bool:
 
 def _goes_to_provider(exchange: Exchange, policy: Policy) -> bool:
     """Whether the request was sent to a model provider."""
-    if exchange.upstream is not None and _is_provider(_host(exchange.upstream.encode()), policy):
+    if exchange.upstream is not None and is_provider(_host(exchange.upstream.encode()), policy.routing.providers):
         return True
-    return _is_provider(_said_host(exchange.request), policy)
+    return is_provider(_said_host(exchange.request), policy.routing.providers)
 
 
 PROVIDERS_OWN = frozenset(
@@ -88,12 +89,12 @@ PROVIDERS_OWN = frozenset(
 
 def _is_passed_on(exchange: Exchange, policy: Policy) -> bool:
     """Whether the response is a provider's that some hop passed on."""
-    if exchange.upstream is not None and _is_provider(_host(exchange.upstream.encode()), policy):
+    if exchange.upstream is not None and is_provider(_host(exchange.upstream.encode()), policy.routing.providers):
         return True
     if "*" in policy.routing.providers:
         return True
     response = exchange.response
-    if response is None or _is_provider(_said_host(exchange.request), policy):
+    if response is None or is_provider(_said_host(exchange.request), policy.routing.providers):
         return False
     return bool(response.fields.names & PROVIDERS_OWN)
 
@@ -424,7 +425,7 @@ def _segment(segment: bytes) -> dict[str, object]:
 # --- towards the provider
 
 _INFRASTRUCTURE_COOKIES = re.compile(
-    rb"(?:__cf\w*|_cfuvid|cf_\w+|AWSALB\w*|GCLB|__Host-\w*cf\w*|incap_ses\w*|visid_incap\w*)\Z"
+    rb"(?:__cf\w*|_cfuvid|cf_\w+|AWSALB\w*|GCLB|__Host-(?=\w*cf)\w*|incap_ses\w*|visid_incap\w*)\Z"
 )
 """Cookies that a CDN or load balancer in front of the provider has set, and that clients send back."""
 
@@ -618,8 +619,8 @@ _ORDINARY = (
        "x-codex-turn-state", "x-client-data", "dpop", "x-forwarded-client-cert", "x-amzn-oidc-data", "x-stainless-os"}
 )  # fmt: skip
 """Fields whose values are long or hold several words by their nature."""
-_WORDS = re.compile(rb"(?:[A-Za-z][A-Za-z']*[,.;:!?]?[ ]+){11}[A-Za-z]")
-_FEW_WORDS = re.compile(rb"(?:[A-Za-z][A-Za-z']*[,.;:!?]?[ ]+){2}[A-Za-z]")
+_WORDS = re.compile(rb"(?:[A-Za-z][A-Za-z']{0,40}[,.;:!?]?[ ]+){11}[A-Za-z]")
+_FEW_WORDS = re.compile(rb"(?:[A-Za-z][A-Za-z']{0,40}[,.;:!?]?[ ]+){2}[A-Za-z]")
 _PROMPTING = re.compile(
     r"(?:^|-)(?:prompt|system-prompt|instructions?|messages?|question|query-text|completion)$"
 )

@@ -21,7 +21,7 @@ from re import _constants as op  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any, NamedTuple
 
-COUNTED = 256
+COUNTED = 512
 """``{m,n}`` up to this multiplies the work by a constant; above it counts as a loop."""
 COPIES = 3
 _SAMPLES = "\x00\t\n\r !-0:AZ_az~\x7f\x85\xa0\xe9\u0130\u0660\u2028\u4e00\udc80\U0001f600"
@@ -140,7 +140,7 @@ class Automaton:
             return self._sequence(value, flags)
         if kind is op.BRANCH:
             parts = [self._sequence(inside, flags) for inside in value[1]]
-            return Part(*(sum((part[n] for part in parts), []) for n in range(3)))  # type: ignore[arg-type]
+            return Part(*([one for part in parts for one in part[n]] for n in range(3)))  # type: ignore[arg-type]
         if kind in (op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT):
             return self._repeat(kind, *value, flags)
         if kind is op.AT:
@@ -276,7 +276,9 @@ def ambiguity(pattern: re.Pattern[Any], *, anchored: bool = False, whole: bool =
     ``anchored``: it is used with ``match`` or ``fullmatch``, which begin in one place; ``whole``: with ``fullmatch``
     only, so that what is behind matters.
     """
-    machine = Automaton(pattern.pattern, pattern.flags & ~re.UNICODE if isinstance(pattern.pattern, bytes) else pattern.flags)
+    machine = Automaton(
+        pattern.pattern, pattern.flags & ~re.UNICODE if isinstance(pattern.pattern, bytes) else pattern.flags
+    )
     everything = frozenset(range(len(machine.alphabet)))
     starts = {at for at, _ in machine.whole.first}
     if not anchored:
