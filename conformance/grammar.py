@@ -62,6 +62,13 @@ CR_LF_NUL = re.compile(rb"[\r\n\x00]")
 OTHER_CTL = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")
 # obs-text = %x80-FF                                                                 (search)
 OBS_TEXT = re.compile(rb"[\x80-\xff]")
+
+
+def is_field_line(name: bytes, value: bytes) -> bool:
+    """Whether the two are one header line and no more, whoever reads it (RFC 9110 §5.1, §5.5)."""
+    return TOKEN.fullmatch(name) is not None and not CR_LF_NUL.search(value) and not OTHER_CTL.search(value)
+
+
 # Host = uri-host [ ":" port ]                                                       (RFC 9110 §7.2)
 # uri-host = IP-literal / IPv4address / reg-name; port = *DIGIT                      (RFC 3986 §3.2.2, 3.2.3)
 # IP-literal = "[" ( IPv6address / IPvFuture ) "]"; a zone follows as "%25"          (RFC 6874 §2)

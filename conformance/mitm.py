@@ -42,6 +42,7 @@ from pydantic import ValidationError
 
 from conformance import policy, secret
 from conformance.addon import addons, option_text
+from conformance.grammar import is_field_line
 from conformance.message import Exchange, FieldLine, Fields, Frame, Request, Response
 from conformance.settings import Settings, load
 
@@ -179,6 +180,8 @@ def apply(flow: http.HTTPFlow, part: Part, addon: str, fields: Fields, changes: 
     """Write the changes into the flow's headers and its journal. ``fields`` is the section they count in."""
     if not changes:
         return
+    if any(each.line is not None and not is_field_line(*each.line) for each in changes):
+        raise ValueError("it would have written what is more than one header line, or none")
     after = changed(fields, changes)
     entries = [_entry(addon, part, fields, change) for change in changes]
     _keep_received(flow, part, fields)
@@ -202,6 +205,10 @@ def _part_legs(flow: http.HTTPFlow, part: Part) -> None:
     sent = message.copy()
     sent.stream = message.stream
     setattr(flow, part, sent)
+    if part == "request" and message.is_http10:
+        # RFC 9112 §9.3: no persistent connection with an HTTP/1.0 client. It reads until the close, since the
+        # answer it gets says nothing of keep-alive any more.
+        message.headers.pop("connection", None)
 
 
 def set_status(flow: http.HTTPFlow, addon: str, status: int, why: str) -> None:

@@ -532,6 +532,16 @@ class PinAffinity(Table):
     )
 
 
+def _beta(token: str) -> str:
+    if not re.fullmatch(r"[!#-+\--~]+", token):
+        raise ValueError(f"{token!r} is no beta token: they have neither blanks, commas nor quotes in them")
+    return token
+
+
+Beta = Annotated[str, AfterValidator(_beta)]
+"""A beta token, as it is written into a header."""
+
+
 class Betas(Table):
     """Topic betas: the beta tokens that this upstream takes."""
 
@@ -548,7 +558,7 @@ class Betas(Table):
     retired: tuple[str, ...] = Field(
         default=(), description="Tokens that the upstream took once and refuses now; `*` as above."
     )
-    rename: dict[str, str] = Field(
+    rename: dict[str, Beta] = Field(
         default={}, description="Tokens that have another name at this upstream: theirs by the usual one."
     )
     refused_on_token_count: tuple[str, ...] = Field(
@@ -560,7 +570,7 @@ class Betas(Table):
         description="normalize-betas drops tokens that are on no list of known ones from the headers in `judged`. "
         "New tokens come every few weeks: set this where one too many does more harm than one too few.",
     )
-    websocket: str | None = Field(
+    websocket: Beta | None = Field(
         default=None, description="Token that a WebSocket handshake of the Responses API needs."
     )
     features: dict[str, tuple[str, ...]] = Field(

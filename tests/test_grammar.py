@@ -85,3 +85,25 @@ def test_a_leap_second_is_a_date() -> None:
 )
 def test_parameters(value: bytes, parts: list[bytes]) -> None:
     assert grammar.parameters(value) == parts
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_one"),
+    [
+        (b"X-A", b"a b\tc", True),
+        (b"X-A", b"", True),
+        (b"X-A", b"caf\xe9", True),
+        (b"X-A", b"a\r\nX-B: 1", False),
+        (b"X-A", b"a\r\n b", False),
+        (b"X-A", b"a\rb", False),
+        (b"X-A", b"a\nb", False),
+        (b"X-A", b"a\x00b", False),
+        (b"X-A", b"a\x0bb", False),
+        (b"X-A", b"a\x7fb", False),
+        (b"X-A ", b"a", False),
+        (b"X-A:", b"a", False),
+        (b"", b"a", False),
+    ],
+)
+def test_one_header_line(name: bytes, value: bytes, is_one: bool) -> None:
+    assert grammar.is_field_line(name, value) is is_one

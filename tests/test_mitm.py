@@ -2,6 +2,7 @@ import logging
 import socket
 import threading
 from collections.abc import Sequence
+from typing import Literal
 
 import pytest
 from mitmproxy import exceptions, http
@@ -120,6 +121,20 @@ def test_legs_are_parted_where_connection_changes() -> None:
     assert flow.response.stream is True
 
 
+@pytest.mark.parametrize(
+    ("version", "left"), [("HTTP/1.0", ()), ("HTTP/1.1", ((b"Connection", b"keep-alive"),))]
+)
+def test_an_http_1_0_client_is_not_kept(version: str, left: tuple) -> None:
+    """RFC 9112 §9.3: a proxy keeps no connection to an HTTP/1.0 client open, whatever the client says."""
+    flow = flow_with()
+    came = flow.request
+    came.headers.fields = ((b"Connection", b"keep-alive"),)
+    came.http_version = version
+    mitm.rewrite(flow, "request", "one", lambda fields: [drop(0)])
+    assert came.headers.fields == left
+    assert flow.request.headers.fields == ()
+
+
 def test_what_was_refused_is_left_alone() -> None:
     flow = flow_with()
 
@@ -223,6 +238,21 @@ def test_failure_leaves_the_message_or_closes(caplog) -> None:
     mitm.rewrite(flow, "response", "one", fail, fail_closed=True)
     assert flow.response.status_code == 502
     assert [entry["op"] for entry in flow.metadata[mitm.JOURNAL]] == ["refuse"]
+
+
+@pytest.mark.parametrize(
+    "value", [b"a\r\nX-Injected: 1", b"a\rb", b"a\nb", b"a\x00b", b"a\r\n b", b"a\x1b[0m"]
+)
+@pytest.mark.parametrize("op", ["add", "set"])
+def test_what_is_no_header_line_is_not_written(op: Literal["add", "set"], value: bytes, caplog) -> None:
+    flow = flow_with()
+    change = mitm.Change(op, -1 if op == "add" else 1, FieldLine(b"X-A", value), "a test")
+    mitm.rewrite(flow, "response", "one", lambda fields: [change])
+    assert flow.response.headers.fields == RECEIVED
+    assert flow.metadata == {}
+    assert "one: failed on the response" in caplog.text
+    mitm.rewrite(flow, "response", "one", lambda fields: [change], fail_closed=True)
+    assert flow.response.status_code == 502
 
 
 def test_changes_that_contradict_each_other_change_nothing(caplog) -> None:

@@ -50,3 +50,13 @@ def test_every_setting_has_a_manual() -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         Policy().suite.without = ("x",)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "table", ['websocket = "a\\r\\nX-Injected: 1"', 'websocket = "a, b"', 'rename = { a = "b\\u0000" }']
+)
+def test_a_beta_token_cannot_be_a_second_header_line(table: str, tmp_path) -> None:
+    (tmp_path / "hoplint.toml").write_text(f"[policy.betas]\n{table}\n")
+    with pytest.raises(PolicyError, match="is no beta token") as caught:
+        settings.load(config=tmp_path / "hoplint.toml")
+    assert "\n" not in str(caught.value)
