@@ -449,7 +449,7 @@ class Linter:
             rule=rule.name,
             severity=self._settings.severities.get(rule.name, rule.severity),
             at=found.at,
-            why=why,
+            why=locate.printable(why),
             origin=found.origin,
             evidence=evidence,
             quotes=found.quotes,

@@ -13,10 +13,18 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from conformance.grammar import CHUNK_EXTENSIONS, CHUNK_SIZE, CHUNK_SIZE_DIGITS, DIGITS, OWS, hides_coding
+from conformance.grammar import (
+    CHUNK_EXTENSIONS,
+    CHUNK_SIZE,
+    CHUNK_SIZE_DIGITS,
+    DIGITS,
+    OWS,
+    hides_coding,
+    parameters,
+)
 from conformance.known import TRAILERS_FORBIDDEN, TRANSFER_CODINGS
 from conformance.message import Exchange, FieldLine, Line, Message, Octets, Refusal, Request, Response
-from conformance.rule import ERROR, WARNING, Hits, rule
+from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted, shown
 
 CL = ("content-length",)
@@ -850,7 +858,7 @@ def bytes_after_response(octets: Octets) -> Hits:
     if re.match(rb"HTTP/1\.[01] 408 ", stray):
         return  # "might be sent on an idle connection, even without any previous request" (RFC 9110 §15.5.9)
     start = last.wire.lines[0]
-    what = f"{len(stray)} octets follow the end of a {last.code.decode('latin-1')} response"
+    what = f"{len(stray)} octets follow the end of a {quoted(last.code)[1:-1]} response"
     yield start, f"{what}: {quoted(mask_text(stray[:200]), 40)}"
 
 
@@ -1351,3 +1359,243 @@ def unparsable_message(refusal: Refusal) -> Hits:
     """
     said = quoted(mask_text(refusal.text.encode("utf-8", "surrogateescape")), 200)
     yield refusal, f"{refusal.source} refused the {refusal.part}: {said}"
+
+
+# ---- rarer still: CONNECT, 205, transfer codings that nobody offered, announced trailers
+
+
+@rule(
+    *("RFC 9110 §9.3.6", "RFC 9110 §8.6", "RFC 9112 §6.1", "RFC 7230 §3.3.2", "RFC 7230 §3.3.1"),
+    severity=ERROR,
+    fields=(*CL, *TE),
+    verbatim=True,
+)
+def framing_header_on_connect_success(exchange: Exchange) -> Hits:
+    """A successful CONNECT response carries Content-Length or Transfer-Encoding.
+
+    The octets that follow belong to the tunnel. A client that trusts the length eats the beginning of the TLS handshake
+    in it, and the connection hangs or fails with an error of TLS that nobody looks for in a proxy's headers.
+
+    > A server MUST NOT send any Transfer-Encoding or Content-Length header fields in a 2xx (Successful) response to
+    > CONNECT.
+
+    Bad::
+
+        > CONNECT api.example:443 HTTP/1.1
+        > Host: api.example:443
+        < HTTP/1.1 200 Connection established
+        < Content-Length: 0
+
+    Good::
+
+        > CONNECT api.example:443 HTTP/1.1
+        > Host: api.example:443
+        < HTTP/1.1 200 Connection established
+    """
+    response = exchange.response
+    if response is None or exchange.request.method != b"CONNECT" or not 200 <= response.status < 300:
+        return
+    for name in (*CL, *TE):
+        for line in response.fields.lines(name)[:1]:
+            yield line, f"{line.shown_name} {shown(line.name, line.value)} on a {response.status} to CONNECT"
+
+
+@rule("RFC 9110 §10.1.4", "RFC 9112 §7.4", "RFC 7230 §4.3", severity=WARNING, fields=TE, verbatim=True)
+def unrequested_transfer_coding(exchange: Exchange) -> Hits:
+    """The response uses a transfer coding the request did not offer.
+
+    Clients other than browsers decode chunked and nothing else: httpx, requests, aiohttp, Go and node hand over the
+    compressed octets as content, or refuse the response. Compress with Content-Encoding, for which clients ask.
+
+    > The TE field [...] is used in HTTP/1.1 to indicate what transfer codings, besides chunked, the client is willing
+    > to accept in the response
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Transfer-Encoding: gzip, chunked
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Connection: TE
+        > TE: gzip
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Transfer-Encoding: gzip, chunked
+    """
+    # What the server was asked, and what it answered: an addon may have changed the response behind it.
+    request, response = exchange.request, (exchange.received or exchange).response
+    if response is None or not request.is_http1 or not request.verbatim:
+        return
+    offered = {
+        b"chunked",
+        *(_name(member.lower()) for member in request.fields.values("te") if not _is_refused(member)),
+    }
+    for line, coding in _codings(response):
+        if (name := _name(coding)) in TRANSFER_CODINGS - {b"identity"} and not {
+            name,
+            _ALIASES.get(name),
+        } & offered:
+            place = line if response is exchange.response else exchange.response or request
+            yield place, f"transfer coding {quoted(name)}, the request's TE does not offer it"
+
+
+_ALIASES = {b"gzip": b"x-gzip", b"x-gzip": b"gzip", b"compress": b"x-compress", b"x-compress": b"compress"}
+
+
+def _is_refused(member: bytes) -> bool:
+    return any(re.fullmatch(rb"[qQ]=0(?:\.0*)?", part) for part in parameters(member)[1:])
+
+
+@rule("RFC 9110 §15.3.6", "RFC 7231 §6.3.6", severity=ERROR, evidence="body")
+def content_on_205(response: Response) -> Hits:
+    """A 205 response has content.
+
+    205 says that there is none, so clients do not read it: over HTTP/1.1 it lies before the next response on the
+    connection, which is then read from the middle of it. Use 200 for an answer with content, 204 for one without.
+
+    > Since the 205 status code implies that no additional content will be provided, a server MUST NOT generate content
+    > in a 205 response.
+
+    Bad::
+
+        > POST /reset HTTP/1.1
+        > Host: api.example
+        > Content-Length: 0
+        < HTTP/1.1 205 Reset Content
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: application/json
+        < Content-Length: 11
+        <
+        < {"ok":true}
+
+    Good::
+
+        > POST /reset HTTP/1.1
+        > Host: api.example
+        > Content-Length: 0
+        < HTTP/1.1 205 Reset Content
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 0
+        <
+    """
+    if response.status == 205 and response.size:
+        yield response, f"205 with {response.size} octets of content"
+
+
+@rule("RFC 9110 §6.6.2", "RFC 7230 §4.4", severity=NOTE)
+def undeclared_trailer(message: Message) -> Hits:
+    """A trailer field was not announced in the Trailer header.
+
+    Recipients that prepare for announced fields drop the others: Go and node collect only what Trailer names, a proxy
+    that knows of no trailers may buffer none. gRPC never announces its own, which its clients know.
+
+    > a sender that intends to generate one or more trailer fields in a message SHOULD generate a Trailer header field
+    > in the header section of that message to indicate which fields might be present in the trailers.
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Transfer-Encoding: chunked
+        <+ X-Usage: 12
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Transfer-Encoding: chunked
+        < Trailer: X-Usage
+        <+ X-Usage: 12
+    """
+    if not len(message.trailers):
+        return
+    announced = {name.lower() for name in message.fields.values("trailer")}
+    for line in message.trailers:
+        if line.name.lower() not in announced and not line.key.startswith("grpc-"):
+            yield line, f"trailer field {quoted(mask_text(line.name))} is not named in Trailer"
+
+
+@rule(
+    *("RFC 9110 §6.6.2", "RFC 9112 §7.1.2", "RFC 7230 §4.4"),
+    severity=WARNING,
+    fields=("trailer",),
+    verbatim=True,
+)
+def trailer_header_without_chunked(exchange: Exchange) -> Hits:
+    """The Trailer header stands on a message that cannot have trailers.
+
+    In HTTP/1.1 only a chunked message has a trailer section. The fields never come, and a client that waits for them
+    loses the usage, or the signature, that they were to hold. A hop that buffered the content and wrote a Content-Length
+    in place of the chunks has left the announcement behind.
+
+    > The trailer section allows the sender to include additional fields at the end of a chunked message
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+        < Trailer: X-Usage
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Transfer-Encoding: chunked
+        < Trailer: X-Usage
+    """
+    for message in exchange.messages:
+        if (
+            not message.is_http1
+            or not message.verbatim
+            or any(_name(c) == b"chunked" for _, c in _codings(message))
+        ):
+            continue
+        # What would have been chunked for a GET need not say so for a HEAD (RFC 9112 §6.1).
+        if isinstance(message, Response) and _is_bodiless(exchange):
+            continue
+        for line in message.fields.lines("trailer"):
+            yield line, f"Trailer {shown(line.name, line.value)} on a message that is not chunked"
+
+
+@rule("RFC 9110 §8.6", "RFC 7230 §3.3.2", severity=NOTE, verbatim=True)
+def empty_post_without_content_length(request: Request) -> Hits:
+    """A POST, PUT or PATCH without a body has no Content-Length: 0.
+
+    Some servers answer 411, others wait for a body that does not come: nginx took such a POST for an incomplete one for
+    years, and IIS answers 411 today. Go and httpx send ``Content-Length: 0``; hand-written clients forget it.
+
+    > a user agent normally sends Content-Length in a POST request even when the value is 0 (indicating empty content).
+
+    Bad::
+
+        > POST /flush_cache HTTP/1.1
+        > Host: api.example
+        >
+
+    Good::
+
+        > POST /flush_cache HTTP/1.1
+        > Host: api.example
+        > Content-Length: 0
+        >
+    """
+    if not request.is_http1 or request.method not in (b"POST", b"PUT", b"PATCH") or request.size != 0:
+        return
+    fields = request.fields
+    if "content-length" not in fields and "transfer-encoding" not in fields and "upgrade" not in fields:
+        yield request, f"{quoted(request.method)[1:-1]} with neither content nor Content-Length: 0"

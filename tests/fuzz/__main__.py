@@ -110,7 +110,7 @@ def fuzz(name: str, minutes: float, findings: Path) -> None:
         words = [
             f"-max_total_time={int(minutes * 60)}",
             f"-rss_limit_mb={MEMORY}",
-            "-timeout=0",
+            "-timeout=300",
             "-verbosity=0",
         ]
         words += [f"-max_len={LONGEST}", f"-artifact_prefix={findings}/{name}-", str(seeds)]
