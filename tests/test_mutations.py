@@ -261,6 +261,13 @@ MUTATIONS: dict[str, Mutation] = {
     "close-delimited-response": framed("down", lambda _: ()),
     "request-body-without-length": framed("up", lambda _: ()),
     "incomplete-request": lambda talk: replace(talk, cut_up=1),
+    "framing-header-on-connect-success": lambda talk: replace(
+        declared("down", b"Content-Length: %d")(talk),
+        up=replace(talk.up, start=b"CONNECT 127.0.0.1:4000 HTTP/1.1", framing=(), encoded=b""),
+    ),
+    "unrequested-transfer-coding": coded("down", b"Transfer-Encoding: gzip, chunked"),
+    "content-on-205": answered(b"HTTP/1.1 205 Reset Content"),
+    "trailer-header-without-chunked": declared("down", b"Content-Length: %d", b"Trailer: X-Odd"),
 }
 NOT_IN_OCTETS = {
     "content-length-mismatch",  # in octets the next message begins too early or too late instead

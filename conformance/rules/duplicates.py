@@ -1090,6 +1090,7 @@ def singleton_in_header_and_trailer(message: Message) -> Hits:
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
         < Transfer-Encoding: chunked
+        < Trailer: ETag
         < Content-Type: text/plain
         <
         < hi

@@ -1441,3 +1441,39 @@ def _protocols(message: Message) -> list[bytes]:
 
 def _holds_key(protocols: list[bytes]) -> bool:
     return any(mask_value(b"Sec-WebSocket-Protocol", name) != name for name in protocols)
+
+
+@rule(
+    *("RFC 6455 §4.1", "RFC 6455 §4.2.1", "RFC 9110 §7.8", "RFC 7230 §6.7"),
+    severity=ERROR,
+    fields=("upgrade", "sec-websocket-key"),
+    breaks=("uvicorn", "websockets", "aiohttp", "node ws"),
+)
+def websocket_handshake_over_http10(request: Request) -> Hits:
+    """A WebSocket handshake uses a version below HTTP/1.1.
+
+    Upgrade means nothing in HTTP/1.0, so the server ignores it and answers the GET: 404, 426, or a page. nginx speaks
+    HTTP/1.0 to its upstreams unless told ``proxy_http_version 1.1``, which is the whole cure.
+
+    > The method of the request MUST be GET, and the HTTP version MUST be at least 1.1.
+
+    Bad::
+
+        > GET /v1/responses HTTP/1.0
+        > Host: api.example
+        > Upgrade: websocket
+        > Connection: Upgrade
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+
+    Good::
+
+        > GET /v1/responses HTTP/1.1
+        > Host: api.example
+        > Upgrade: websocket
+        > Connection: Upgrade
+        > Sec-WebSocket-Version: 13
+        > Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==
+    """
+    if is_handshake(request) and request.version.upper() in (b"HTTP/1.0", b"HTTP/0.9"):
+        yield request, f"a WebSocket handshake in {quoted(request.version)[1:-1]}"

@@ -67,8 +67,11 @@ def test_one_field_in_a_request(line: str, rules: set[str]) -> None:
     ("text", "rules"),
     [
         # a response may end with the connection, and its coding with it
-        (OK + "< Transfer-Encoding: gzip\n", set()),
-        (OK + "< Transfer-Encoding: chunked, gzip\n", {"chunked-not-final-coding"}),
+        (OK + "< Transfer-Encoding: gzip\n", {"unrequested-transfer-coding"}),
+        (
+            OK + "< Transfer-Encoding: chunked, gzip\n",
+            {"chunked-not-final-coding", "unrequested-transfer-coding"},
+        ),
         (
             OK + "< Transfer-Encoding: chunked\n< Content-Length: 5\n",
             {"content-length-with-transfer-encoding"},
@@ -104,7 +107,9 @@ def test_a_part_of_the_content_is_no_mismatch() -> None:
 def test_a_response_that_ends_with_its_head_has_no_length_to_miss(method: str) -> None:
     ask = f"> {method} a:1 HTTP/1.1\n> Host: a\n"
     assert names(ask + OK) == set()
-    assert names(ask + OK + "< Content-Length: 5\n<\n") == set()
+    # Behind CONNECT there must not even be one.
+    expected = {"framing-header-on-connect-success"} if method == "CONNECT" else set()
+    assert names(ask + OK + "< Content-Length: 5\n<\n") == expected
 
 
 def test_what_a_recorder_rebuilt_proves_nothing() -> None:
@@ -143,8 +148,8 @@ CHUNKED = r"<< HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + "\n"
         (r"111111111111111111111\r\n", {"chunk-size-overflow"}),
         (r"2\r\na", {"chunked-body-truncated"}),
         (r"2\r\nab\r\n0\r\nX: 1\r\n", {"chunked-body-truncated"}),
-        (r"2\r\nab\r\n0\r\nX: 1\r\n\r\nmore", {"bytes-after-response"}),
-        (r"2\r\nab\r\n0\r\nContent-Length: 2\r\n\r\n", {"forbidden-trailer-field"}),
+        (r"2\r\nab\r\n0\r\nX: 1\r\n\r\nmore", {"bytes-after-response", "undeclared-trailer"}),
+        (r"2\r\nab\r\n0\r\nContent-Length: 2\r\n\r\n", {"forbidden-trailer-field", "undeclared-trailer"}),
     ],
 )
 def test_chunks(body: str, rules: set[str]) -> None:
@@ -235,3 +240,78 @@ def test_nothing_secret_is_said() -> None:
         found = findings(text)
         assert found
         assert key not in repr(found), text
+
+
+@pytest.mark.parametrize(
+    ("te", "coding", "found"),
+    [
+        ("", "chunked", False),
+        ("", "gzip, chunked", True),
+        ("TE: gzip", "gzip, chunked", False),
+        ("TE: trailers, X-GZIP;q=0.5", "gzip, chunked", False),
+        ("TE: gzip;q=0", "gzip, chunked", True),
+        ("TE: gzip;q=0.01", "gzip, chunked", False),
+        ("TE: deflate", "gzip, chunked", True),
+        # That it is not registered has a rule of its own.
+        ("", "br, chunked", False),
+    ],
+)
+def test_codings_that_were_offered(te: str, coding: str, found: bool) -> None:
+    ask = ASK + (f"> Connection: TE\n> {te}\n" if te else "")
+    rules = names(ask + OK + f"< Transfer-Encoding: {coding}\n")
+    assert ("unrequested-transfer-coding" in rules) is found
+
+
+@pytest.mark.parametrize(
+    ("message", "found"),
+    [
+        (ASK + OK + "< Content-Length: 2\n< Trailer: X-A\n", True),
+        (ASK + OK + "< Trailer: X-A\n", True),
+        (ASK + OK + "< Transfer-Encoding: gzip, chunked\n< Trailer: X-A\n", False),
+        ("> POST / HTTP/1.1\n> Host: a\n> Content-Length: 2\n> Trailer: X-A\n", True),
+        ("> POST / HTTP/1.1\n> Host: a\n> Transfer-Encoding: chunked\n> Trailer: X-A\n", False),
+        # A HEAD need not say what a GET would; HTTP/2 has trailers without any of it; a HAR has no chunks.
+        ("> HEAD / HTTP/1.1\n> Host: a\n" + OK + "< Trailer: X-A\n", False),
+        ("> GET / HTTP/2.0\n< HTTP/2.0 200\n< trailer: x-a\n", False),
+        ("@ recorder: har\n" + ASK + OK + "< Content-Length: 2\n< Trailer: X-A\n", False),
+    ],
+)
+def test_who_can_announce_trailers(message: str, found: bool) -> None:
+    assert ("trailer-header-without-chunked" in names(message)) is found
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ("<+ X-A: 1\n<+ x-b: 2\n", 2),
+        ("< Trailer: x-a\n< Trailer: y, X-B\n<\n<+ X-A: 1\n<+ x-b: 2\n", 0),
+        ("<+ grpc-status: 0\n", 0),
+    ],
+)
+def test_announced_trailers(fields: str, found: int) -> None:
+    text = ASK + OK + "< Transfer-Encoding: chunked\n" + fields
+    (exchange,) = recording.parse(text)
+    assert len(list(RULES["undeclared-trailer"].check(exchange.response))) == found
+
+
+@pytest.mark.parametrize(
+    ("request_lines", "found"),
+    [
+        ("> POST / HTTP/1.1\n> Host: a\n>\n", True),
+        ("> PATCH / HTTP/1.1\n> Host: a\n>\n", True),
+        ("> DELETE / HTTP/1.1\n> Host: a\n>\n", False),
+        ("> POST / HTTP/2.0\n>\n", False),
+        ("> POST / HTTP/1.1\n> Host: a\n> Content-Length: 0\n>\n", False),
+        ("> POST / HTTP/1.1\n> Host: a\n> Transfer-Encoding: chunked\n>\n", False),
+        # Whether it has content is not recorded.
+        ("> POST / HTTP/1.1\n> Host: a\n", False),
+    ],
+)
+def test_empty_posts(request_lines: str, found: bool) -> None:
+    assert ("empty-post-without-content-length" in names(request_lines)) is found
+
+
+def test_205_may_have_a_length_of_zero() -> None:
+    assert "content-on-205" not in names(ASK + "< HTTP/1.1 205 Reset Content\n< Content-Length: 0\n<\n")
+    assert "content-on-205" not in names(ASK + "< HTTP/1.1 205 Reset Content\n< Content-Length: 5\n")
+    assert "content-on-205" in names(ASK + "< HTTP/1.1 205 Reset Content\n< Content-Length: 2\n<\n< {}\n")

@@ -231,3 +231,10 @@ def test_credentials_are_found_and_not_shown(target: bytes, lines: Lines, found:
 def test_hostile_values_take_linear_time(piece: str) -> None:
     names = ("Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol", "Accept")
     lint([*FULL, *((name, piece * 20_000) for name in names)], None)
+
+
+@pytest.mark.parametrize("version", [b"HTTP/1.0", b"HTTP/1.1", b"HTTP/2.0"])
+def test_a_handshake_needs_http_1_1(version: bytes) -> None:
+    rule = "websocket-handshake-over-http10"
+    assert (rule in lint(response=None, version=version)) is (version == b"HTTP/1.0")
+    assert rule not in lint(AIOHTTP, response=None, version=version)
