@@ -47,6 +47,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="lint so many recordings at once; auto: one for each processor (default: 1)",
     )
+    check.add_argument(
+        "--parsers",
+        action="store_true",
+        help="ask real parsers, too: h11, httptools (llhttp), aiohttp's; needs pip install 'hoplint[parsers]'",
+    )
     _lint_options(check)
     _baseline_options(check)
 

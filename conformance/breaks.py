@@ -162,9 +162,10 @@ def collapsed(parties: Iterable[Party], known: Iterable[Party]) -> list[str]:
             built = [party for party in order if (party.name, party.version) == (name, version)]
             for label in _labels(built, meant):
                 labels.setdefault(label, []).append(at)
-        for first, last, label in sorted((*run, label) for label in labels for run in _runs(labels[label])):
+        spans = [(*run, label) for label, numbers in labels.items() for run in _runs(numbers)]
+        for first, last, what in sorted(spans):
             span = versions[first] if first == last else f"{versions[first]}-{versions[last]}"
-            found.append(f"{name} {span} ({label})" if label else f"{name} {span}")
+            found.append(f"{name} {span} ({what})" if what else f"{name} {span}")
     return found
 
 

@@ -104,7 +104,7 @@ def _names(values: Iterable[str]) -> list[str]:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from conformance import jobs, lint, recording
+    from conformance import jobs, lint, parsers, recording
 
     prepared = _prepared(options)
     failures: list[str] = []
@@ -116,15 +116,18 @@ def _check(options: argparse.Namespace) -> int:
             paths += [one for one in found if not any(lint.matches(one, glob) for glob in exclude)]
         except recording.RecordingError as problem:
             failures.append(str(problem))
-    with _progress(options) as progress:
-        run = jobs.check(
-            paths,
-            prepared.rules,
-            policy=prepared.loaded.settings.policy,
-            settings=prepared.settings,
-            progress=progress,
-            jobs=options.jobs or jobs.available(),
-        )
+    try:
+        with _progress(options) as progress:
+            run = jobs.check(
+                paths,
+                prepared.rules,
+                policy=prepared.loaded.settings.policy,
+                settings=prepared.settings,
+                progress=progress,
+                jobs=options.jobs or jobs.available(),
+            )
+    except parsers.NotInstalled as problem:
+        raise Failure(str(problem)) from None
     return _reported(options, prepared, run, failures)
 
 
@@ -245,6 +248,7 @@ def _prepared(options: argparse.Namespace) -> _Prepared:
         _names(options.ignore),
         inline_ignores=not options.no_ignores,
         listing=not LISTING.isdisjoint((options.format, *(name for name, _ in reports))),
+        parsers=vars(options).get("parsers", False),
     )
     return _Prepared(loaded, rules, settings, reports, _baseline(options))
 

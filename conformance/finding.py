@@ -131,6 +131,17 @@ class Entry:
     """The messages; only where something was found in them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one real parser said of one message."""
+
+    exchange: int
+    part: Literal["request", "response"]
+    parser: str
+    refusal: str | None
+    """Its words, as a report may print them; None: it takes the message."""
+
+
 @dataclass(slots=True)
 class Summary:
     """What was read of one recording."""
@@ -145,6 +156,10 @@ class Summary:
     exercised: frozenset[str]
     entries: tuple[Entry, ...] = ()
     """The exchanges, if a listing was asked for; fewer than ``exchanges`` if there were too many."""
+    parsers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """With ``--parsers``: parser -> how many messages it was asked about, and how many of them it refuses."""
+    heard: tuple[Heard, ...] = ()
+    """Of the first messages that some parser refuses, what each parser said."""
 
 
 @dataclass(slots=True)

@@ -47,6 +47,8 @@ class Evidence(Flag):
     """WebSocket messages and the close."""
     OCTETS = auto()
     """The raw octets of the connection."""
+    PARSERS = auto()
+    """What several real parsers say of the message (``--parsers``)."""
 
 
 class FieldLine(NamedTuple):

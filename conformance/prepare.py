@@ -26,6 +26,7 @@ def prepare(
     *,
     inline_ignores: bool = True,
     listing: bool = False,
+    parsers: bool = False,
 ) -> Prepared:
     """The rules of the settings with these selectors over them, which are the stronger ones.
 
@@ -51,6 +52,7 @@ def prepare(
         # A transcript may name its own profile where the user named none.
         profiled=loaded.settings.profile is None,
         listing=listing,
+        parsers=parsers,
     )  # fmt: skip
     return Prepared(rules, settings)
 

@@ -55,7 +55,7 @@ def replay(exchange: Exchange) -> tuple[Refusal, ...]:
     """
     found: list[Refusal] = []
     request = exchange.request
-    if _is_judged(request):
+    if is_judged(request):
         shape = _shape(request)
         if shape not in _taken:
             words = _refused(h11.Connection(h11.SERVER, NO_LIMIT), request)
@@ -64,7 +64,7 @@ def replay(exchange: Exchange) -> tuple[Refusal, ...]:
             else:
                 _remember(shape)
     responses = (*exchange.interim, exchange.response) if exchange.response is not None else exchange.interim
-    if responses and all(map(_is_judged, responses)):
+    if responses and all(map(is_judged, responses)):
         # What h11 makes of a response depends on those before it.
         shape = _shape(responses[0], request) if len(responses) == 1 else None
         if shape in _taken:
@@ -152,7 +152,8 @@ def octets_of(message: Message) -> Iterator[bytes]:
         yield line.text + line.ending
 
 
-def _is_judged(message: Message) -> bool:
+def is_judged(message: Message) -> bool:
+    """Whether what a parser says about the message is about what was sent, and not about how we write it out."""
     if message.wire is not None:
         return True
     if not message.verbatim or message.version not in _VERSIONS:
@@ -167,7 +168,8 @@ def _is_judged(message: Message) -> bool:
     return not any(b"\n" in value.replace(b"\r\n ", b"") or b"\n" in name for name, value in message.fields)
 
 
-def _head(message: Message) -> bytes:
+def head_of(message: Message) -> bytes:
+    """The octets of the head: as they were, or as they would be with these lines in this order."""
     if message.wire is not None:
         return b"".join([line.text + line.ending for line in message.wire.lines])
     lines = [message.start_line.rstrip(b" ") if isinstance(message, Response) else message.start_line]
@@ -179,7 +181,7 @@ def _refused(connection: h11.Connection, message: Message) -> str | None:
     """h11's words about a message that comes next on this connection; None: it has nothing to say."""
     wire = message.wire
     if wire is None or not (wire.chunks or wire.state == "cut"):
-        return _said(connection, (_head(message),))
+        return _said(connection, (head_of(message),))
     return _said(connection, octets_of(message), closed=wire.state == "cut")
 
 

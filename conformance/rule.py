@@ -26,6 +26,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from conformance import message as m
+from conformance.verdict import Judged
 
 Place = (
     m.FieldLine
@@ -73,6 +74,7 @@ SCOPES: Mapping[str, type] = {
     "Frame": m.Frame,
     "Octets": m.Octets,
     "Refusal": m.Refusal,
+    "Judged": Judged,
 }
 """The annotations a rule's first parameter may have, by the name they are written with."""
 

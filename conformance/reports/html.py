@@ -26,6 +26,7 @@ _EXCHANGES = 500
 _COLUMNS = 40
 """Recordings in the grid."""
 _IGNORED = 500
+_VERDICTS = 1000
 
 type Place = tuple[str, int]
 """A recording, and an exchange in it; 0: outside of any."""
@@ -44,6 +45,7 @@ def report(run: Run, look: Look) -> str:
         ("rules", "Findings by rule", _rules(run, ids)),
         ("exchanges", "Findings by exchange", _exchanges(run, places, ids)),
         ("timeline", "Timeline", _timelines(run, places, ids)),
+        ("parsers", "Parsers", _parsers(run)),
         ("grid", "Rules and recordings", _grid(run)),
         ("ignored", "Ignored", _ignored(run)),
     ]
@@ -172,7 +174,8 @@ def _rule(run: Run, rule: Rule, findings: list[Finding], ids: Mapping[Place, str
         f'<article class="{level}" data-level="{_levels(findings)}"><h3>'
         f'<span class="severity {level}">{level}</span> <span class="rule">{escape(rule.name)}</span> '
         f'<span class="dim">{wording.plural(len(findings), "finding")}</span></h3>'
-        f"<p><strong>{escape(rule.summary)}</strong></p>{f'<p>{escape(why)}</p>' if why else ''}{_facts(run, rule, findings)}"
+        f"<p><strong>{escape(rule.summary)}</strong></p>{f'<p>{escape(why)}</p>' if why else ''}"
+        f"{_facts(run, rule, findings)}"
         f"<details{' open' if len(groups) <= 3 else ''}><summary>Where</summary>{shown}</details></article>\n"
     )
 
@@ -360,6 +363,35 @@ def _grid(run: Run) -> str:
         + f"<details><summary>{wording.plural(len(rest), 'rule')} without findings, {silent} of them not decidable "
         f"on this evidence</summary>{table(rest)}</details>"
         + (f"<p>{wording.plural(more, 'more recording')} did not fit here.</p>" if more > 0 else "")
+    )
+
+
+def _parsers(run: Run) -> str:
+    """Which real parser takes what, message by message; empty where they were not asked."""
+    return "".join(_asked(summary) for summary in run.recordings if summary.parsers)
+
+
+def _asked(summary: Summary) -> str:
+    counts = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td class="n">{asked}</td><td class="n">{refused}</td></tr>'
+        for name, (asked, refused) in summary.parsers.items()
+    )
+    rows = "".join(
+        f'<tr><td class="n">{one.exchange}</td><td>{one.part}</td><td>{escape(one.parser)}</td>'
+        f'<td class="{"dim" if one.refusal is None else "error"}">{escape(one.refusal or "takes it")}</td></tr>'
+        for one in summary.heard[:_VERDICTS]
+    )
+    head, more = _columns("n:exchange", "part", "parser", "says"), len(summary.heard) - _VERDICTS
+    said = (
+        "<details><summary>What each said of the messages that not all of them take</summary>"
+        f'<div class="wide"><table>{head}<tbody>{rows}</tbody></table></div>'
+        + (f"<p>{wording.plural(more, 'more verdict')} did not fit here.</p>" if more > 0 else "")
+        + "</details>"
+    )
+    return (
+        f'<h3 class="path">{escape(summary.path)}</h3><div class="wide"><table>'
+        f"{_columns('parser', 'n:messages', 'n:refused')}<tbody>{counts}</tbody></table></div>"
+        + (said if rows else "")
     )
 
 

@@ -36,8 +36,33 @@ def report(run: Run, look: Look) -> str:
             "exercised": len(run.exercised),
         },
         "findings": [finding_object(run, finding) for finding in run.findings],
+        **parsers_object(run),
     }
     return json.dumps(document, indent=2, ensure_ascii=True) + "\n"
+
+
+def parsers_object(run: Run) -> dict[str, object]:
+    """What real parsers said; nothing where they were not asked."""
+    if not any(summary.parsers for summary in run.recordings):
+        return {}
+    return {
+        "parsers": [
+            {"path": summary.path, "parser": name, "messages": asked, "refused": refused}
+            for summary in run.recordings
+            for name, (asked, refused) in summary.parsers.items()
+        ],
+        "verdicts": [
+            {
+                "path": summary.path,
+                "exchange": one.exchange,
+                "part": one.part,
+                "parser": one.parser,
+                "refusal": one.refusal,
+            }
+            for summary in run.recordings
+            for one in summary.heard
+        ],
+    }
 
 
 def finding_object(run: Run, finding: Finding) -> dict[str, object]:

@@ -29,6 +29,8 @@ def report(run: Run, look: Look) -> str:
     if run.failures:
         failures = [f"- {_code(text)}" for _, text in wording.failures(run)]
         parts.append("**Not everything could be linted:**\n\n" + _some(failures, "failure"))
+    if parsers := wording.parsers(run):
+        parts.append(f"**Parsers:** {_escaped(parsers)}")
     if run.notes:
         parts.append("**Notes:**\n\n" + _some([f"- {_code(note)}" for note in run.notes], "note"))
     parts += _recordings(run)

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from conformance import breaks, manual
 from conformance.finding import Finding, Location, Look, Run
 from conformance.reports import wording
+from conformance.reports.json import parsers_object
 from conformance.rule import ERROR, NOTE, WARNING, Rule
 
 RESULTS = 25_000
@@ -75,7 +76,11 @@ def report(run: Run, look: Look) -> str:
                 ],
                 "results": results,
                 "columnKind": "unicodeCodePoints",
-                "properties": {"selected": len(run.rules), "exercised": len(run.exercised)},
+                "properties": {
+                    "selected": len(run.rules),
+                    "exercised": len(run.exercised),
+                    **parsers_object(run),
+                },
             }
         ],
     }

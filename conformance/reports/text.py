@@ -140,6 +140,8 @@ def _tally(run: Run) -> Iterator[Text]:
             yield Text.assemble(("note", "bold cyan"), f": {summary.path}: {note}")
     for note in run.notes:
         yield Text.assemble(("note", "bold cyan"), f": {note}")
+    if parsers := wording.parsers(run):
+        yield Text.assemble(("note", "bold cyan"), f": {parsers}")
     for addon, edits in sorted(run.edits.items()):
         yield Text.assemble(
             ("note", "bold cyan"), f": {wording.plural(edits, 'change')} in flight by {addon}, as recorded"

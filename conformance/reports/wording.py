@@ -141,6 +141,19 @@ def tally(run: Run) -> str:
     return text
 
 
+def parsers(run: Run) -> str:
+    """What real parsers took, all recordings together; empty where they were not asked."""
+    asked: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    for summary in run.recordings:
+        for name, (messages, no) in summary.parsers.items():
+            asked[name] += messages
+            refused[name] += no
+    return "; ".join(
+        f"{name} takes {asked[name] - refused[name]} of {plural(asked[name], 'message')}" for name in asked
+    )
+
+
 def plural(count: int, noun: str) -> str:
     """``1 finding``, ``2 findings``."""
     return f"{count} {noun}" + ("" if count == 1 else "s")
