@@ -48,6 +48,7 @@ JUDGED_BY: Mapping[str, str] = {
     "transfer-encoding": "obfuscated-transfer-encoding",
     "www-authenticate": "www-authenticate-malformed",
     **dict.fromkeys(known.DATES, "date-malformed"),
+    "expires": "expires-malformed",
 }
 """Fields with a rule (or a topic) of their own: where it exists, the general ones below keep quiet."""
 
@@ -164,7 +165,6 @@ _JUDGED_IN_RESPONSES = frozenset({"sec-websocket-key"})
 _JUDGED_IN_REQUESTS = frozenset({"sec-websocket-accept"})
 """The handshake's own fields, which topic handshake is about."""
 
-_EPOCHS = (b"0", b"-1")
 _DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
 
 
@@ -701,8 +701,8 @@ def date_malformed(message: Message) -> Hits:
 
     Caches, retry logic and clock-skew corrections silently fall back to a default: the response is never
     reused, or always. Python's ``isoformat()`` and ``str(datetime)``, a zone other than GMT and a localised
-    day name are the usual sources. The two obsolete formats are dates. Expires may say 0, or -1 as is
-    customary: in the past.
+    day name are the usual sources. The two obsolete formats are dates, and obsolete-date-format. Expires, where
+    no date is a value of a kind, is expires-malformed.
 
     > When a sender generates a field that contains one or more timestamps defined as HTTP-date, the sender
     > MUST generate those timestamps in the IMF-fixdate format.
@@ -721,7 +721,7 @@ def date_malformed(message: Message) -> Hits:
     """
     for line in _lines(message):
         key, value = line.key, line.value
-        if key not in known.DATES or (key == "expires" and value in _EPOCHS):
+        if key not in known.DATES or key == "expires":
             continue
         moment = grammar.date(value)
         if moment is None:
