@@ -11,7 +11,7 @@ RULES = load()
 ADVICE = frozenset(
     {
         "201-without-location", "415-without-accept", "error-without-content", "no-store-missing-on-completion",
-        "unregistered-status-code", "user-agent-missing",
+        "unregistered-status-code", "user-agent-missing", "via-missing", "header-added-by-hop",
     }
 )  # fmt: skip
 """Notes on what most messages might have as well: examples of other rules do without, to be short."""
