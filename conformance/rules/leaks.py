@@ -70,7 +70,9 @@ def _matches_any(host: str, patterns: tuple[str, ...]) -> bool:
 
 def _goes_to_provider(exchange: Exchange, policy: Policy) -> bool:
     """Whether the request was sent to a model provider."""
-    if exchange.upstream is not None and is_provider(_host(exchange.upstream.encode()), policy.routing.providers):
+    if exchange.upstream is not None and is_provider(
+        _host(exchange.upstream.encode()), policy.routing.providers
+    ):
         return True
     return is_provider(_said_host(exchange.request), policy.routing.providers)
 
@@ -89,7 +91,9 @@ PROVIDERS_OWN = frozenset(
 
 def _is_passed_on(exchange: Exchange, policy: Policy) -> bool:
     """Whether the response is a provider's that some hop passed on."""
-    if exchange.upstream is not None and is_provider(_host(exchange.upstream.encode()), policy.routing.providers):
+    if exchange.upstream is not None and is_provider(
+        _host(exchange.upstream.encode()), policy.routing.providers
+    ):
         return True
     if "*" in policy.routing.providers:
         return True
@@ -283,7 +287,7 @@ def provider_credential_returned_to_client(legs: Legs) -> Hits:
     > The "Authorization" header field allows a user agent to authenticate itself with an origin server --
     > usually, but not necessarily, after receiving a 401 (Unauthorized) response.
 
-    Bad::
+    Bad, also request-header-in-response::
 
         @ leg: client
         > GET /v1/models HTTP/1.1
@@ -1044,3 +1048,52 @@ def sdk_fingerprint_refused(exchange: Exchange) -> Hits:
             stainless.shown_name if stainless is not None else f"User-Agent {shown(b'user-agent', agent, 60)}"
         )
         yield response, f"403 with {'HTML' if media else 'nothing'} to a request with {said}"
+
+
+# What one product says: a version down to the patch, or a comment (an operating system, most often).
+_FINE_VERSION = re.compile(rb"/[0-9]+\.[0-9]+\.[0-9]")
+_VERSIONED = re.compile(rb"/[0-9]")
+LONG_SERVER = 64
+"""Octets of Server beyond which somebody lists modules."""
+
+
+@rule(
+    *("RFC 9110 §10.2.4", "RFC 9110 §17.12", "RFC 7231 §7.4.2", "RFC 7231 §9.6"),
+    severity=NOTE,
+    fix="allow-response-headers",
+    fields=("server",),
+)
+def server_version_disclosed(response: Response) -> Hits:
+    """The Server header is very long or names component versions.
+
+    It helps attackers choose an exploit, and tells nobody else anything: a name is enough to see which hop
+    answered. nginx has ``server_tokens off``, Apache ``ServerTokens Prod``, uvicorn ``--no-server-header``; the
+    addon drops Server where ``allow`` in ``[policy.response-headers]`` does not name it.
+
+    > An origin server SHOULD NOT generate a Server header field containing needlessly fine-grained detail and
+    > SHOULD limit the addition of subproducts by third parties.
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Server: Python/3.12 aiohttp/3.13.4
+        < Content-Length: 2
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Server: nginx
+        < Content-Length: 2
+    """
+    for line in response.fields.lines("server"):
+        said = f"Server {shown(line.name, line.value)}"
+        if len(line.value) > LONG_SERVER:
+            yield line, f"{said} has {len(line.value)} octets"
+        elif _FINE_VERSION.search(line.value) or len(_VERSIONED.findall(line.value)) > 1:
+            yield line, f"{said} tells exactly which versions run"

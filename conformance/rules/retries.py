@@ -30,6 +30,8 @@ SLACK = 0.25
 
 _TOLD_TO_GO = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 """Statuses after which clients look for a wait."""
+_WAITED_FOR = frozenset({202, 408, 409, 413, 423, 425, 429})
+"""Below 500, what may say how long to wait (RFC 9110 §15.5.14, RFC 6585 §4, RFC 8470 §5.2), or does so by custom."""
 _PERMANENT_TOO = frozenset({401, 403})
 """With the credential that was refused. The policy's list leaves them out: the first 401 may be answered with a
 new token."""
@@ -1320,3 +1322,40 @@ def retries_multiplied_across_hops(legs: Legs) -> Hits:
         upstream = len(legs.attempts)
         product = f"{(tries + 1) * upstream} in all, if each did"
         yield legs.client.request, f"the client's try {tries + 1} became {upstream} upstream: {product}"
+
+
+@rule("RFC 9110 §10.2.3", "RFC 7231 §7.1.3", severity=NOTE, fields=("retry-after",))
+def retry_after_on_wrong_status(response: Response) -> Hits:
+    """Retry-After stands on a status that gives it no meaning.
+
+    It says how long a service is unavailable (503, 429 and their kin) or how long to wait before following a
+    redirect. On a 200 or a 401 no client reads it: who meant to slow clients down has not done so. 202, where
+    polling clients read when to ask again, is customary, and so is any 5xx.
+
+    > When sent with a 503 (Service Unavailable) response, Retry-After indicates how long the service is
+    > expected to be unavailable to the client. When sent with any 3xx (Redirection) response, Retry-After
+    > indicates the minimum time that the user agent is asked to wait before issuing the redirected request.
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 403 Forbidden
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Retry-After: 30
+        < Content-Length: 2
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 429 Too Many Requests
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Retry-After: 30
+        < Content-Length: 2
+    """
+    status = response.status
+    if not status or 300 <= status <= 399 or status >= 500 or status in _WAITED_FOR:
+        return
+    for line in response.fields.lines("retry-after")[:1]:
+        yield line, f"Retry-After {shown(line.name, line.value)} on a {status}, where nobody reads it"

@@ -49,6 +49,7 @@ SETTINGS = {
     "control-plane-key-missing": KEYS,
     "data-key-on-control-plane": KEYS,
     "control-plane-key-on-data-path": KEYS,
+    "server-version-disclosed": 'policy.response-headers.allow = ["x-request-id"]',
     "unknown-beta-token": "policy.betas.drop-unknown = true",
     "beta-token-rejected-by-upstream": 'policy.betas.unsupported = ["prompt-caching-scope-*"]',
 }

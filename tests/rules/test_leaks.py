@@ -440,3 +440,26 @@ def test_no_pattern_backtracks_for_long(piece: str) -> None:
     long = (piece * 30_000)[:60_000]
     for name in ("X-Any", "Forwarded", "Cookie", "Authorization"):
         found(exchange([HOST, (name, long)], [("X-Any", long)], long.encode(), **OPENAI))
+
+
+# --- versions
+
+
+@pytest.mark.parametrize(
+    ("server", "fires"),
+    [
+        ("nginx", False),
+        ("uvicorn", False),
+        ("cloudflare", False),
+        ("Apache/2.4", False),
+        ("Google Frontend", False),
+        ("envoy/1.40", False),
+        ("nginx/1.22.1", True),
+        ("Apache/2.4 (Debian) OpenSSL/3", True),
+        ("BaseHTTP/0.6 Python/3.11", True),
+        ("a" * 64, False),
+        ("a" * 65, True),
+    ],
+)
+def test_servers_that_say_too_much(server: str, fires: bool) -> None:
+    assert found(exchange([HOST], [("Server", server)])) == ["server-version-disclosed"] * fires

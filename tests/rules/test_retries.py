@@ -384,3 +384,15 @@ def test_request_ids() -> None:
         lint(post(502, "x-request-id: a", content=1) + "\n" + post(200, "x-request-id: a", content=2), NAMED)
         == []
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "fires"),
+    [
+        *((status, False) for status in (202, 301, 307, 408, 409, 413, 425, 429, 500, 503, 529)),
+        *((status, True) for status in (200, 204, 400, 401, 403, 404, 422)),
+    ],
+)
+def test_statuses_on_which_nobody_waits(status: int, fires: bool) -> None:
+    name = "retry-after-on-wrong-status"
+    assert lint(post(status, "< Retry-After: 1"), name) == [(name, 1)] * fires
