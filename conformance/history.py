@@ -15,7 +15,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from conformance import conversation, grammar, known, llm
+from conformance import conversation, grammar, known, llm, sse
 from conformance.content import document
 from conformance.conversation import Conversations, Prompt
 from conformance.message import Digest, Exchange, Fields, Request, Response, Turn
@@ -249,9 +249,13 @@ class History:
             tokens_issued=_tokens(answer, tokens) if status < 400 else (),
             response_id=_response_id(response) if completes and response is not None else None,
             previous_response_id=previous,
+            cache_key=_digest(key.encode("utf-8", "replace"))
+            if isinstance(asked, dict) and isinstance(key := asked.get("prompt_cache_key"), str)
+            else None,
+            has_event_ids=request.method == b"GET" and response is not None and _has_event_ids(response),
             request_ids=tuple((name, _text(value)) for name in _REQUEST_IDS if (value := fields.one(name))),
             idempotency_key=_digest(idempotency_key) if idempotency_key else None,
-            websocket_key=_digest(key) if (key := fields.one("sec-websocket-key")) else None,
+            websocket_key=_digest(nonce) if (nonce := fields.one("sec-websocket-key")) else None,
             wait=min(waiting) if waiting else None,
             should_retry={b"true": True, b"false": False}.get((answer.one("x-should-retry") or b"").lower()),
             retry=retries,
@@ -315,6 +319,13 @@ def _untold(exchange: Exchange) -> Iterator[bytes]:
     fields = exchange.request.fields
     if refused and any(b"***" in line.value for name in _CREDENTIALS for line in fields.lines(name)):
         yield b"%d" % exchange.number
+
+
+def _has_event_ids(response: Response) -> bool:
+    if not sse.declared(response):
+        return False
+    stream = sse.events(response)
+    return stream is not None and any(event.id for event in stream.events)
 
 
 def _content(request: Request) -> bytes | memoryview | None:

@@ -569,6 +569,10 @@ class Digest:
     response_id: bytes | None = None
     """Of the id of a Responses API response."""
     previous_response_id: bytes | None = None
+    cache_key: bytes | None = None
+    """Of what the request calls its prompt in the provider's cache (``prompt_cache_key``)."""
+    has_event_ids: bool = False
+    """The response is an event stream whose events have ids, with which a client can go on where it stopped."""
     request_ids: tuple[tuple[str, str], ...] = ()
     """Field and value of what the client calls this request."""
     idempotency_key: bytes | None = None

@@ -61,6 +61,8 @@ class EventStream:
     """How many of those there are."""
     retry: int | None
     """Milliseconds: the last ``retry`` that is one."""
+    bad_retry: Line | None = None
+    """The first ``retry`` that is no number."""
 
 
 def parse(octets: bytes) -> EventStream:
@@ -76,6 +78,7 @@ def parse(octets: bytes) -> EventStream:
     kind = last_id = b""
     known = comments = strayed = 0
     retry: int | None = None
+    bad_retry: Line | None = None
     start, first = -1, 0
     at, octets = (3, octets[3:]) if octets.startswith(_BOM) else (0, octets)
     # bytes.splitlines ends lines where the format does: at CRLF, LF and CR, and nowhere else.
@@ -114,6 +117,8 @@ def parse(octets: bytes) -> EventStream:
             # isdigit of bytes knows ASCII only; a number of a million digits is not worth reading.
             if value.isdigit() and len(value) < 19:
                 retry = int(value)
+            elif not value.isdigit() and bad_retry is None:
+                bad_retry = Line(number, begin, text)
         else:
             strayed += 1
             if len(strays) < STRAYS:
@@ -121,7 +126,7 @@ def parse(octets: bytes) -> EventStream:
             continue
         known += 1
     pending = Event(kind, b"\n".join(data), last_id, start, at, first) if data else None
-    return EventStream(tuple(events), pending, known, comments, tuple(strays), strayed, retry)
+    return EventStream(tuple(events), pending, known, comments, tuple(strays), strayed, retry, bad_retry)
 
 
 def declared(message: Message) -> bool:

@@ -19,7 +19,7 @@ from conformance import content, grammar, secret
 from conformance.known import ANTHROPIC_BETAS, OPENAI_BETAS, named
 from conformance.llm import endpoint
 from conformance.message import Exchange, FieldLine, Legs, Message, Request
-from conformance.rule import ERROR, WARNING, Hits, rule
+from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted, shown
 from conformance.websocket import is_handshake
 
@@ -978,3 +978,62 @@ def beta_token_dropped_by_hop(legs: Legs, policy: Policy) -> Hits:
         header = next(iter(lost.values()))
         where: FieldLine | Message = next(iter(went.fields.lines(header)), went)
         yield where, f"{legs.hop} removed {_text(', '.join(lost))} from {header}"
+
+
+@rule("Anthropic API reference: Beta headers", severity=NOTE, evidence="legs", fields=HEADERS)
+def beta_token_added_by_hop(legs: Legs) -> Hits:
+    """A hop added a beta token the client did not send.
+
+    The answer may have a shape that the client does not know: other stop reasons, blocks and events. LiteLLM adds the
+    tokens that it takes the request's content to need. If the feature is wanted, the client should ask for it; that
+    the hop is told to (``rename`` in the policy, a journal of ours) is not reported.
+
+    Bad::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        > anthropic-version: 2023-06-01
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        > anthropic-version: 2023-06-01
+        > anthropic-beta: context-1m-2025-08-07
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+    Good::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        > anthropic-version: 2023-06-01
+        > anthropic-beta: context-1m-2025-08-07
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        > anthropic-version: 2023-06-01
+        > anthropic-beta: context-1m-2025-08-07
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+    """
+    came, went = legs.requests
+    apis = [known.api if (known := endpoint(request)) else None for request in legs.requests]
+    if apis[0] != apis[1]:
+        return
+    sent = {token.text for token in _tokens(came)}
+    for token in _distinct(_in_headers(went, *HEADERS)):
+        if token.text in sent or token.header is None or legs.declared("request", token.header):
+            continue
+        line = next(iter(went.fields.lines(token.header)), went)
+        yield line, f"{legs.hop} added {_text(token.text)} to {token.header}"

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 
 from conformance import content, llm, sse
-from conformance.message import Exchange, FieldLine, Message, Request, Response
+from conformance.grammar import parameters
+from conformance.message import Exchange, FieldLine, Message, Request, Response, Turn
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted, shown
 
@@ -1880,3 +1881,342 @@ def event_stream_without_events(exchange: Exchange) -> Hits:
     if not response.body or stream.known + stream.comments:
         held = f"{stream.comments} comments" if stream.comments else f"{response.size} octets"
         yield response, f"the stream ended without an event ({held})"
+
+
+# ---- rarer still: how the format is written, and how long nothing comes
+
+SLOW = 10.0
+"""Seconds to the first octet of a stream's response, from which on somebody holds it back."""
+QUIET = 15.0
+"""Seconds: "authors can include a comment line (one starting with a ':' character) every 15 seconds or so"."""
+
+
+@rule("HTML §9.2.5", severity=WARNING, fields=("content-type",))
+def event_stream_charset_not_utf8(response: Response) -> Hits:
+    """An event stream declares a charset other than UTF-8.
+
+    Streams are always UTF-8, and EventSource reads them so whatever the label says. Clients that obey the label
+    (requests, and what is built on its ``iter_lines(decode_unicode=True)``) garble every character beyond ASCII.
+    ``charset=utf-8`` is allowed and says nothing.
+
+    > Event streams in this format must always be encoded as UTF-8.
+
+    Bad::
+
+        > GET /v1/events HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: text/event-stream; charset=iso-8859-1
+        < Cache-Control: no-store
+        < X-Accel-Buffering: no
+        < Transfer-Encoding: chunked
+
+    Good::
+
+        > GET /v1/events HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: text/event-stream; charset="UTF-8"
+        < Cache-Control: no-store
+        < X-Accel-Buffering: no
+        < Transfer-Encoding: chunked
+    """
+    line = response.fields.lines("content-type")[:1]
+    if not line or not sse.declared(response):
+        return
+    for part in parameters(line[0].value)[1:]:
+        name, _, value = part.partition(b"=")
+        if name.lower() == b"charset" and value.strip(b'"').lower() not in (b"utf-8", b"utf8", b""):
+            yield line[0], f"an event stream with charset {quoted(mask_text(value))}"
+
+
+@rule("HTML §9.2.5", severity=NOTE, evidence="body", fields=("content-type",))
+def mixed_event_stream_line_ends(exchange: Exchange) -> Hits:
+    r"""The stream mixes line ends.
+
+    Parsers of the standard end a line at CRLF, LF or CR. Clients that split at one of them (``buffer.split("\n\n")``
+    is in most hand-written ones) take two events for one, or leave a CR at the end of the data. A gateway that adds
+    events of its own to an upstream's stream is where the mixture comes from.
+
+    > end-of-line = ( cr lf / cr / lf )
+
+    Bad::
+
+        > GET /v1/events HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: text/event-stream
+        < Cache-Control: no-store
+        < X-Accel-Buffering: no
+        < Transfer-Encoding: chunked
+        <
+        < data: {"n":1}\x0d
+        < \x0d
+        < data: {"n":2}
+        <
+        <
+
+    Good::
+
+        > GET /v1/events HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: text/event-stream
+        < Cache-Control: no-store
+        < X-Accel-Buffering: no
+        < Transfer-Encoding: chunked
+        <
+        < data: {"n":1}
+        <
+        < data: {"n":2}
+        <
+        <
+    """
+    response = _declared(exchange)
+    octets = None if response is None or response.body is None else content.decoded(response)
+    if response is None or not octets or not _is_stream(response) or b"\r" not in octets:
+        return
+    pairs = octets.count(b"\r\n")
+    ends = {"CRLF": pairs, "LF": octets.count(b"\n") - pairs, "CR": octets.count(b"\r") - pairs}
+    if response.partial or not llm.is_over(exchange):
+        ends["CR"] -= octets.endswith(b"\r")  # half of a CRLF
+    used = [f"{count} {name}" for name, count in ends.items() if count]
+    if len(used) > 1:
+        yield _content_type(response), f"lines end with {' and '.join(used)}"
+
+
+@rule("HTML §9.2.6", severity=WARNING, evidence="body", fields=("content-type",))
+def event_retry_malformed(exchange: Exchange) -> Hits:
+    """A retry field is not digits.
+
+    Clients ignore it, so that they reconnect after their own few seconds and not when the server wants them to. It is
+    milliseconds, without unit, sign or fraction.
+
+    > If the field value consists of only ASCII digits, then interpret the field value as an integer in base ten, and
+    > set the event stream's reconnection time to that integer. Otherwise, ignore the field.
+
+    Bad::
+
+        > GET /v1/events HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: text/event-stream
+        < Cache-Control: no-store
+        < X-Accel-Buffering: no
+        < Transfer-Encoding: chunked
+        <
+        < retry: 2.5s
+        <
+        < data: {"n":1}
+        <
+        <
+
+    Good::
+
+        > GET /v1/events HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: text/event-stream
+        < Cache-Control: no-store
+        < X-Accel-Buffering: no
+        < Transfer-Encoding: chunked
+        <
+        < retry: 2500
+        <
+        < data: {"n":1}
+        <
+        <
+    """
+    response = _declared(exchange)
+    stream = None if response is None else sse.events(response)
+    if response is None or stream is None or stream.bad_retry is None:
+        return
+    if stream.pending is not None and stream.bad_retry.start >= stream.pending.start:
+        return  # where the recording breaks off a line may, too
+    line = stream.bad_retry
+    yield _content_type(response), f"line {line.number} is {quoted(mask_text(line.text[:200]), 60)}"
+
+
+@rule("vLLM documentation: metrics, time_to_first_token_seconds", severity=NOTE, fields=("content-type",))
+def slow_first_event(exchange: Exchange) -> Hits:
+    """The first octet of the response came later than the limit after the request.
+
+    A hop collects the stream and sends it at once, the request waited for a worker, or the prompt was not in the cache
+    and is long. The limit is ten seconds: from there on users, and clients with a time limit for the first octet, give
+    up. Compare the recording on the other side of the gateway (``hoplint compare``) to see who waits.
+
+    Bad::
+
+        @ started: 1795144450
+        @ answered: 1795144462
+        > GET /v1/events HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: text/event-stream
+        < Cache-Control: no-store
+        < X-Accel-Buffering: no
+        < Transfer-Encoding: chunked
+
+    Good::
+
+        @ started: 1795144450
+        @ answered: 1795144451
+        > GET /v1/events HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: text/event-stream
+        < Cache-Control: no-store
+        < X-Accel-Buffering: no
+        < Transfer-Encoding: chunked
+    """
+    response = _declared(exchange)
+    if response is None or exchange.is_replay or exchange.started is None or exchange.answered is None:
+        return
+    if (wait := exchange.answered - exchange.started) > SLOW:
+        yield response, f"the response began {wait:.1f} s after the request"
+
+
+@rule("HTML §9.2.4", severity=NOTE, evidence="flows")
+def reconnect_without_last_event_id(turn: Turn) -> Hits:
+    """A stream was reopened without Last-Event-ID although its events had ids.
+
+    The server cannot know what the client has, so events are lost or come twice: in MCP's transport the result of a
+    tool, in a log of a run some of its lines. It is a GET for the same target, by the same client and session, after a
+    stream of the same ended.
+
+    > The Last-Event-ID HTTP request header reports an EventSource object's last event ID string to the server when the
+    > user agent is to reestablish the connection.
+
+    Bad::
+
+        > GET /v1/events HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: text/event-stream
+        < Cache-Control: no-store
+        < X-Accel-Buffering: no
+        < Transfer-Encoding: chunked
+        <
+        < id: 1
+        < data: {"n":1}
+        <
+        <
+
+        > GET /v1/events HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: text/event-stream
+        < Cache-Control: no-store
+        < X-Accel-Buffering: no
+        < Transfer-Encoding: chunked
+
+    Good::
+
+        > GET /v1/events HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: text/event-stream
+        < Cache-Control: no-store
+        < X-Accel-Buffering: no
+        < Transfer-Encoding: chunked
+        <
+        < id: 1
+        < data: {"n":1}
+        <
+        <
+
+        > GET /v1/events HTTP/1.1
+        > Host: api.example
+        > Last-Event-ID: 1
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: text/event-stream
+        < Cache-Control: no-store
+        < X-Accel-Buffering: no
+        < Transfer-Encoding: chunked
+    """
+    now, request = turn.digest, turn.exchange.request
+    if request.method != b"GET" or "last-event-id" in request.fields:
+        return
+    for before in reversed(turn.same_request):
+        if (before.credential, before.session) == (now.credential, now.session) and before.precedes(now):
+            if before.has_event_ids and now.status < 400:
+                yield request, f"the events of exchange {before.number} had ids, this request names none"
+            return
+
+
+@rule("HTML §9.2.7", severity=NOTE, evidence="body", fields=("content-type",))
+def event_stream_without_keepalive(exchange: Exchange) -> Hits:
+    """A long stream has no comments or pings.
+
+    Load balancers and proxies cut connections on which nothing passes, after 60 seconds by default (nginx, AWS), while
+    the model thinks. Anthropic's API sends ``event: ping``; vLLM, SGLang and many gateways send nothing.
+
+    That it was silent is told by its length: more than 15 seconds for each of its events means that there was such a
+    pause, wherever it was.
+
+    > Legacy proxy servers are known to, in certain cases, drop HTTP connections after a short timeout. To protect
+    > against such proxy servers, authors can include a comment line (one starting with a ':' character) every 15
+    > seconds or so.
+
+    Bad::
+
+        @ answered: 1795144450
+        @ ended: 1795144510
+        > GET /v1/events HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: text/event-stream
+        < Cache-Control: no-store
+        < X-Accel-Buffering: no
+        < Transfer-Encoding: chunked
+        <
+        < data: {"n":1}
+        <
+        < data: {"n":2}
+        <
+        <
+
+    Good::
+
+        @ answered: 1795144450
+        @ ended: 1795144510
+        > GET /v1/events HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: text/event-stream
+        < Cache-Control: no-store
+        < X-Accel-Buffering: no
+        < Transfer-Encoding: chunked
+        <
+        < data: {"n":1}
+        <
+        < : still there
+        <
+        < data: {"n":2}
+        <
+        <
+    """
+    response = _declared(exchange)
+    if response is None or exchange.answered is None or exchange.ended is None or exchange.is_replay:
+        return
+    stream = sse.events(response)
+    lasted = exchange.ended - exchange.answered
+    if stream is None or stream.comments or response.partial or lasted / (len(stream.events) + 1) <= QUIET:
+        return
+    if not any(event.type in _PINGS for event in stream.events):
+        count = len(stream.events)
+        yield response, f"{count} events in {lasted:.0f} s, and no comment or ping between them"

@@ -14,14 +14,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from conformance import known
 from conformance.content import codings, decoded, decoding, document, is_whole, kind, media_type
 from conformance.grammar import date
 from conformance.llm import endpoint
 from conformance.message import Exchange, FieldLine, Legs, Message, Request, Response
-from conformance.rule import ERROR, WARNING, Hits, rule
+from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import digested, is_secret_field, mask_text, quoted, shown
 from conformance.sse import events
 
@@ -2265,3 +2265,284 @@ def stream_buffered_by_hop(legs: Legs) -> Hits:
 
 _HELD_BACK = 2.0
 """Seconds of a stream that somebody who looks at it notices."""
+
+
+# --- rarer still: what it contributes, trailers, Via, validators
+
+
+_OF_ITS_LEG = known.HOP_BY_HOP | {"host", "content-length", "date", "via", "proxy-authorization"}
+"""What each side has of its own, whoever forwards it."""
+
+
+@rule("RFC 9110 §7.7", "RFC 7230 §5.7.2", severity=NOTE, evidence="legs")
+def header_added_by_hop(legs: Legs) -> Hits:
+    """A hop added a header the peer did not send.
+
+    The list shows what the gateway contributes: ids, costs, timings, its name. Read it when an agent behaves otherwise
+    behind the gateway than in front of the provider. Fields that belong to one connection are left out, and so is what
+    our own addons say that they added.
+
+    > Some intermediaries include features for transforming messages and their content.
+
+    Bad::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-gateway-cost: 0.01
+        < Content-Length: 2
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+    Good::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-gateway-cost: 0.01
+        < Content-Length: 2
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-gateway-cost: 0.01
+        < Content-Length: 2
+    """
+    pairs: list[tuple[Literal["request", "response"], Message, Message]] = [("request", *legs.requests)]
+    if (answers := _answers_alike(legs)) is not None:
+        pairs.append(("response", *answers))
+    for part, came, went in pairs:
+        added = [
+            line
+            for name, lines in went.fields.by_name.items()
+            for line in lines[:1]
+            if name not in came.fields and name not in _OF_ITS_LEG and not legs.declared(part, name)
+        ]
+        if added:
+            names = ", ".join(quoted(mask_text(line.name), 60)[1:-1] for line in added)
+            yield added[0], f"{legs.hop} added to the {part}: {names}"
+
+
+@rule(
+    "RFC 9110 §6.5.1", "RFC 9110 §6.5.2", "RFC 7230 §4.1.2", severity=WARNING, evidence="legs", verbatim=True
+)
+def trailers_dropped_by_hop(legs: Legs) -> Hits:
+    """A hop lost the trailers.
+
+    Digests, signatures and usage that were sent as trailers are missing. Gateways that read the content and send it on
+    with a length have no place for them. A client that does not say ``TE: trailers`` has not asked for any, and nothing
+    is said about its responses; put what must arrive into header or content.
+
+    > Trailer fields ought to be processed and stored separately from the fields in the header section
+
+    Bad::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        > Connection: TE
+        > TE: trailers
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: application/json
+        < Content-Length: 2
+        <
+        < {}
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: application/json
+        < Transfer-Encoding: chunked
+        < Trailer: x-usage
+        <
+        < {}
+        <+ x-usage: 12
+
+    Good::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        > Connection: TE
+        > TE: trailers
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: application/json
+        < Transfer-Encoding: chunked
+        < Trailer: x-usage
+        <
+        < {}
+        <+ x-usage: 12
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: application/json
+        < Transfer-Encoding: chunked
+        < Trailer: x-usage
+        <
+        < {}
+        <+ x-usage: 12
+    """
+    pairs: list[tuple[Message, Message]] = [legs.requests]
+    asked = {value.lower() for value in legs.client.request.fields.values("te")}
+    if b"trailers" in asked and (answers := _answers_alike(legs)) is not None:
+        pairs.append(answers)
+    for came, went in pairs:
+        if len(went.trailers) or went.partial or went.content is None:
+            continue
+        # They may be merged into the header section (RFC 9110 §6.5.1).
+        lost = [line for line in came.trailers if line.key not in went.fields]
+        if lost:
+            names = ", ".join(quoted(mask_text(line.name), 60)[1:-1] for line in lost)
+            yield went, f"{legs.hop} dropped the trailers {names}"
+
+
+@rule("RFC 9110 §7.6.3", "RFC 7230 §5.7.1", severity=NOTE, evidence="legs")
+def via_missing(legs: Legs) -> Hits:
+    """A hop did not add itself to Via.
+
+    Loops are not found before they have gone round a hundred times, and nobody can tell which hop spoke which version.
+    Model gateways hardly ever send it.
+
+    > An HTTP-to-HTTP gateway MUST send an appropriate Via header field in each inbound request message
+
+    Bad::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+    Good::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        > Via: 1.1 edge.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        > Via: 1.1 edge.example, 1.1 gateway.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+    """
+    came, went = legs.requests
+    # One flow is mitmproxy's own doing, which is a proxy that hides.
+    if legs.client.flow is not None and legs.client.flow == legs.server.flow:
+        return
+    if len(went.fields.values("via")) <= len(came.fields.values("via")):
+        yield went, f"{legs.hop} is not in the Via of the request that it sent"
+
+
+@rule(
+    "RFC 9110 §7.7",
+    "RFC 9110 §8.8.3",
+    "RFC 7230 §5.7.2",
+    severity=WARNING,
+    evidence="legs + body",
+    fields=("etag",),
+)
+def strong_etag_kept_after_change(legs: Legs) -> Hits:
+    """A hop changed the content but kept a strong ETag.
+
+    A strong validator says that the octets are the same. Caches and range requests put pieces of both versions
+    together, and a client that asks with If-None-Match is told that what it has is current. A hop that compresses or
+    re-encodes has to remove the ETag or to make it weak, as nginx does.
+
+    > A proxy that transforms the content of a 200 (OK) response can inform downstream recipients that a transformation
+    > has been applied
+
+    Bad::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < ETag: "1"
+        < Content-Type: application/json
+        < Content-Length: 12
+        <
+        < {"data": []}
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < ETag: "1"
+        < Content-Type: application/json
+        < Content-Length: 11
+        <
+        < {"data":[]}
+
+    Good::
+
+        @ leg: client
+        > GET /v1/models HTTP/1.1
+        > Host: gateway.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < ETag: W/"1"
+        < Content-Type: application/json
+        < Content-Length: 12
+        <
+        < {"data": []}
+
+        @ leg: server
+        > GET /v1/models HTTP/1.1
+        > Host: router.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < ETag: "1"
+        < Content-Type: application/json
+        < Content-Length: 11
+        <
+        < {"data":[]}
+    """
+    for came, went in _contents(legs):
+        tag = went.fields.one("etag")
+        if (
+            not isinstance(went, Response)
+            or tag is None
+            or tag != came.fields.one("etag")
+            or tag.startswith(b"W/")
+        ):
+            continue
+        received = came.content or b""
+        if went.content and went.content != received and not _is_cut(received, went.content):
+            yield (
+                went.fields.lines("etag")[0],
+                f"{legs.hop} changed the content and kept ETag {shown(b'etag', tag)}",
+            )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 from conformance import http2
 from conformance.grammar import STATUS_CODE
@@ -250,7 +251,7 @@ def _refused(exchange: Exchange, name: str) -> Hits:
     if error is None or (found := _REFUSED.match(error)) is None:
         return
     if next((rule for pattern, rule in _WORDS if re.match(pattern, found["words"], re.DOTALL)), None) == name:
-        part = "request" if found["part"] == "request" else "response"
+        part: Literal["request", "response"] = "request" if found["part"] == "request" else "response"
         side: Side = "client" if part == "request" else "server"
         words = quoted(mask_text(found["words"].encode()[:200]))
         yield (

@@ -87,10 +87,11 @@ def is_read(name: str, request: Request, policy: Session) -> bool:
         return False
     if _reads(policy.reads).match(name):
         return True
+    globs = [glob.lower() for glob, names in policy.reads_of_agents.items() if name in names]
+    if not globs:
+        return False
     agent = (request.fields.one("user-agent") or b"").decode("latin-1").lower()
-    return any(
-        name in names and fnmatchcase(agent, glob.lower()) for glob, names in policy.reads_of_agents.items()
-    )
+    return any(fnmatchcase(agent, glob) for glob in globs)
 
 
 def _ids(request: Request) -> Iterator[FieldLine]:
@@ -1236,8 +1237,8 @@ def session_moved_after_close_1011(turn: Turn) -> Hits:
         < Sec-WebSocket-Accept: u9iPPUTozt3Afem8nMG1Q/RXvCo=
     """
     now = turn.digest
-    if now.account is None or now.session is None:
-        return
+    if now.account is None or now.session is None or now.status >= 400:
+        return  # what was refused, as by pin-affinity, has not continued there
     before = next((digest for digest in reversed(turn.same_session) if digest.precedes(now)), None)
     if before is None or before.close_code != 1011 or before.account in (None, now.account):
         return
@@ -1545,3 +1546,77 @@ def session_id_changed_by_hop(legs: Legs, policy: Policy) -> Hits:
             continue
         now = shown(after[0].name, after[0].value)
         yield after[0], f"{line.shown_name} {shown(line.name, line.value)} left {legs.hop} as {now}"
+
+
+@rule("OpenAI API reference: Prompt caching", severity=NOTE, evidence="flows")
+def prompt_cache_key_changes_within_conversation(turn: Turn) -> Hits:
+    """prompt_cache_key changes inside one conversation.
+
+    The provider's cache of prefixes is missed: with the key it chooses the machine, and another key is another machine,
+    on which the whole prompt is computed, and paid for, again. Set it to what stays the same for the conversation, its
+    session id for one.
+
+    Bad::
+
+        > POST /v1/chat/completions HTTP/1.1
+        > Host: api.example
+        > Content-Type: application/json
+        > x-session-id: conversation-0001
+        > Content-Length: 85
+        >
+        > {"model":"m","prompt_cache_key":"k-1","messages":[{"role":"user","content":"List."}]}
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < x-request-id: req_0005
+        < Content-Length: 288
+
+        > POST /v1/chat/completions HTTP/1.1
+        > Host: api.example
+        > Content-Type: application/json
+        > x-session-id: conversation-0001
+        > Content-Length: 158
+        >
+        > {"model":"m","prompt_cache_key":"k-2","messages":[{"role":"user","content":"List."},
+        > {"role":"assistant","content":"a.py"},{"role":"user","content":"Read."}]}
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:16 GMT
+        < x-request-id: req_0006
+        < Content-Length: 288
+
+    Good::
+
+        > POST /v1/chat/completions HTTP/1.1
+        > Host: api.example
+        > Content-Type: application/json
+        > x-session-id: conversation-0001
+        > Content-Length: 85
+        >
+        > {"model":"m","prompt_cache_key":"k-1","messages":[{"role":"user","content":"List."}]}
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:17 GMT
+        < x-request-id: req_0007
+        < Content-Length: 288
+
+        > POST /v1/chat/completions HTTP/1.1
+        > Host: api.example
+        > Content-Type: application/json
+        > x-session-id: conversation-0001
+        > Content-Length: 158
+        >
+        > {"model":"m","prompt_cache_key":"k-1","messages":[{"role":"user","content":"List."},
+        > {"role":"assistant","content":"a.py"},{"role":"user","content":"Read."}]}
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:18 GMT
+        < x-request-id: req_0008
+        < Content-Length: 288
+    """
+    now = turn.digest
+    if now.cache_key is None or now.is_branch:
+        return
+    for before in reversed(turn.same_conversation):
+        if before.failed or before.is_branch or before.cache_key is None or before.model != now.model:
+            continue
+        if before.cache_key != now.cache_key:
+            why = f"prompt_cache_key is another than in exchange {before.number} of the same conversation"
+            yield turn.exchange.request, why
+        return
