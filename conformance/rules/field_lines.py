@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from conformance import grammar, known
 from conformance.content import once
 from conformance.message import FieldLine, Message, Request, Response, split_members
+from conformance.policy import Policy
 from conformance.rule import ERROR, NOTE, RULES, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted, shown
 from conformance.structured import KINDS, PARSERS, Malformed
@@ -899,14 +900,15 @@ def header_line_injected(message: Message) -> Hits:
     severity=WARNING,
     breaks=("nginx", "caddy 2.11.7", "sglang-router", "smg"),
 )
-def underscore_in_header_name(request: Request) -> Hits:
+def underscore_in_header_name(request: Request, policy: Policy) -> Hits:
     """A header name contains an underscore.
 
     nginx (``underscores_in_headers off`` is its default), caddy 2.11.7, sglang-router 0.3.2 and smg 1.13.0
     drop such a header without a word, Envoy refuses the request where it is configured to: Codex lost its
     ``session_id`` behind Envoy until it was renamed ``session-id`` (openai/codex#11732), and with it the
-    prompt cache. CGI and WSGI cannot tell the two names apart. Responses are not judged: nobody measured
-    drops such a header there, and LiteLLM's ``llm_provider-*`` are on every one of its answers.
+    prompt cache. CGI and WSGI cannot tell the two names apart. Not judged are headers that the policy says the
+    upstream reads (``session.header``, ``session.reads``), and responses: nobody measured drops such a header
+    there, and LiteLLM's ``llm_provider-*`` are on every one of its answers.
 
     > For example, the underscore ("_") character can be problematic when passed through non-HTTP gateway
     > interfaces (see Section 17.10).
@@ -925,9 +927,12 @@ def underscore_in_header_name(request: Request) -> Hits:
     """
     if b"_" not in request.fields.names_block:
         return
+    read = {policy.session.header, *policy.session.reads}
     for line in request.fields:
+        if b"_" not in line.name or line.key in read:
+            continue
         # content_length and its like are framing-header-lookalike.
-        if b"_" in line.name and line.key.replace("_", "-") not in ("content-length", "transfer-encoding"):
+        if line.key.replace("_", "-") not in ("content-length", "transfer-encoding"):
             yield line, f"the header name {_text(line.name)} contains an underscore"
 
 

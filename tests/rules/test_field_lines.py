@@ -8,13 +8,14 @@ import pytest
 from conformance import known, recording
 from conformance.lint import Linter, Settings
 from conformance.message import Fields, Message, Request, Response
+from conformance.policy import Policy, Session
 from conformance.rule import RULES, load
 from conformance.rules import field_lines
 
 load()
 
 
-def fired(message: Message) -> set[str]:
+def fired(message: Message, policy: Policy | None = None) -> set[str]:
     """The rules of this topic that fire on one message; they must say so in one short line."""
     found = set()
     for rule in RULES.values():
@@ -24,7 +25,8 @@ def fired(message: Message) -> set[str]:
             continue
         if rule.fields and not rule.fields & (message.fields.names | message.trailers.names):
             continue
-        for _, why in rule.check(message):
+        checked = rule.check(message, policy or Policy()) if rule.wants_policy else rule.check(message)
+        for _, why in checked:
             assert why.isprintable()
             assert len(why) < 400
             found.add(rule.name)
@@ -226,6 +228,14 @@ def test_underscores_are_looked_for_in_requests_and_not_where_framing_looks() ->
     assert fired(request((b"_", b"c1"))) == {"underscore-in-header-name"}
     assert fired(response((b"llm_provider-x-request-id", b"req_1"))) == set()
     assert fired(request((b"Content_Length", b"1"), (b"transfer_encoding", b"chunked"))) == set()
+
+
+def test_an_underscore_that_the_upstream_reads_is_wanted() -> None:
+    codex = Policy(session=Session(header="session-id", reads=("session_id",)))
+    assert fired(request((b"session_id", b"c1")), codex) == set()
+    assert fired(request((b"conversation_id", b"c1")), codex) == {"underscore-in-header-name"}
+    hyphenated = Policy(session=Session(header="session-id"))
+    assert fired(request((b"session_id", b"c1")), hyphenated) == {"underscore-in-header-name"}
 
 
 @pytest.mark.parametrize(

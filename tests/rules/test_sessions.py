@@ -380,6 +380,8 @@ def test_accounts_after_1011(
     assert lint(shake(before, close) + "\n" + shake(after), only=MOVED) == expected
     three = "\n".join([shake(before, close), shake(after), shake(before)])
     assert lint(three, only=MOVED) == expected, "once"
+    refused = shake(after).replace("101 S", "502 Bad Gateway")
+    assert lint("\n".join([shake(before, close), refused, shake(before)]), only=MOVED) == []
 
 
 FIELD = "session-field-rejected-by-upstream"
@@ -414,3 +416,26 @@ FIELD = "session-field-rejected-by-upstream"
 def test_session_fields_that_are_refused(content: object, answer: str, said: str, fires: bool) -> None:
     text = post(content, "<", f"< {said}", answer=answer)
     assert bool(lint(text, only=FIELD)) is fires
+
+
+@pytest.mark.parametrize(
+    ("keys", "changes"),
+    [
+        (["k", "k", "k"], 0),
+        (["k", "l", "l"], 1),
+        (["k", "l", "k"], 2),
+        (["k", None, "k"], 0),
+        (["k", None, "l"], 1),
+        ([None, "k"], 0),
+    ],
+)
+def test_prompt_cache_keys(keys: list[str | None], changes: int) -> None:
+    said: list[str] = []
+    texts = []
+    for number, key in enumerate(keys):
+        said.append(f"Step {number}.")
+        content = chat(*said) | ({"prompt_cache_key": key} if key else {})
+        texts.append(post(content, f"Done {number}."))
+        said.append(f"Done {number}.")
+    found = lint("\n".join(texts), only="prompt-cache-key-changes-within-conversation")
+    assert len(found) == changes

@@ -4,7 +4,8 @@ An ordinary FastAPI app on uvicorn. It calls the agent's shell tool once per con
 
     model.py PORT [--fail 429,500] [--key KEY] [--close-first] [--no-websocket] [--hold]
 
-``--fail`` answers the first requests for a completion with these statuses, ``--key`` refuses any other with 401,
+``--fail`` answers the first requests with these statuses (but for the model "small", which agents have beside the
+main one: there is no telling which comes first), ``--key`` refuses any other with 401,
 ``--close-first`` ends the first WebSocket with 1011 before an answer, ``--no-websocket`` refuses handshakes with
 426, ``--hold`` keeps every stream open behind its first event until somebody gets /received, for 10 s at most.
 ``GET /seen`` lists the requests so far, the oldest first.
@@ -182,10 +183,10 @@ def gemini(asked: dict) -> tuple[dict, list[dict | str]]:
 APIS = {"/chat/completions": chat, "/responses": responses, "/messages": messages}
 
 
-def refusal(authorized: bool) -> Response | None:
+def refusal(asked: dict, authorized: bool) -> Response | None:
     if not authorized:
         status, text = 401, "Incorrect API key provided."
-    elif to_fail:
+    elif to_fail and asked.get("model") != "small":
         status = to_fail.pop(0)
         text = f"simulated {status}"
     else:
@@ -238,7 +239,7 @@ async def complete(path: str, request: Request) -> Response:
         api = gemini
     if api is None:
         raise HTTPException(404, f"no API at /{path}")
-    refused = refusal(options.key is None or options.key in keys(request.headers))
+    refused = refusal(asked, options.key is None or options.key in keys(request.headers))
     if refused is not None:
         return refused
     answer, events = api(asked)
