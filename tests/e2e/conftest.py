@@ -210,7 +210,7 @@ def _build(name: str) -> Path:
     # pyenv's Pythons are behind shims that work for the chosen version only.
     pyenv = sorted(Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser().glob("versions/*/bin"))
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), *map(str, pyenv)])
-    with home.with_suffix(".lock").open("w") as lock:
+    with Path(f"{home}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be installing it
         if (home / "complete").exists():
             return programs
@@ -377,6 +377,7 @@ class Proxy:
             cwd=self.recording.parent, env={**os.environ, **self.env},
         )  # fmt: skip
         assert done.returncode in (0, 1), done.stderr
+        assert done.stdout, done.stderr
         return json.loads(done.stdout)
 
     def rules(self) -> set[str]:

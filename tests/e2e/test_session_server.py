@@ -62,27 +62,27 @@ def cases() -> list:
     ]  # fmt: skip
     return [
         pytest.param(
-            router,
+            gateway,
             client,
-            id=f"{router}-{client.name}",
+            id=f"{gateway}-{client.name}",
             marks=[
                 *marks,
                 pytest.mark.row(
                     "1. A session server doubles Server",
-                    f"{client.name} → session server → {router}",
-                    router,
+                    f"{client.name} → session server → {gateway}",
+                    gateway,
                     client.environment,
                     "servers",
                 ),
             ],
         )
-        for router, client, marks in table
+        for gateway, client, marks in table
     ]
 
 
-@pytest.mark.parametrize(("router", "agent"), cases())
-def test_a_doubled_server(session_server, proxy, client, record, router: str, agent: Client) -> None:
-    port = session_server(router)
+@pytest.mark.parametrize(("gateway", "agent"), cases())
+def test_a_doubled_server(session_server, proxy, client, record, gateway: str, agent: Client) -> None:
+    port = session_server(gateway)
     alone, suite = proxy(port), proxy(port, suite=True)
     words = (agent.environment, agent.program)
     before = client(*words, alone.url, *agent.hows, options=agent.options)
