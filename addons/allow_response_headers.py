@@ -21,7 +21,6 @@ It withholds secrets, so where it fails the response is answered with 502. mitmp
 from __future__ import annotations
 
 from collections.abc import Iterator, Set
-from fnmatch import fnmatchcase
 
 from mitmproxy import ctx, http
 from mitmproxy.addonmanager import Loader
@@ -31,7 +30,7 @@ from conformance.known import ALWAYS_ALLOWED, CREDENTIALS, named
 from conformance.message import Fields, Request, Response
 from conformance.policy import ResponseHeaders as Policy
 from conformance.policy import Routing
-from conformance.rules.leaks import PROVIDERS_OWN, addresses_inside
+from conformance.rules.leaks import PROVIDERS_OWN, addresses_inside, is_provider
 
 
 def withheld(
@@ -65,9 +64,8 @@ def withheld(
 
 def _is_providers(response: Response, routing: Routing, host: str | None) -> bool:
     """Whether the response is a provider's: by its upstream, or because another host passes its headers on."""
-    if host is not None and any(fnmatchcase(host.lower(), pattern) for pattern in routing.providers):
-        return True
-    return bool(response.fields.names & PROVIDERS_OWN)
+    asked = host is not None and is_provider(host.lower(), routing.providers)
+    return asked or not response.fields.names.isdisjoint(PROVIDERS_OWN)
 
 
 class AllowResponseHeaders:
@@ -93,7 +91,7 @@ class AllowResponseHeaders:
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         def compute(fields: Fields) -> Iterator[mitm.Change]:
-            request = mitm.request_head(flow, Fields(flow.request.headers.fields))
+            request = mitm.request_head(flow, mitm.fields_of(flow.request))
             response = mitm.response_head(flow, fields)
             return withheld(request, response, self.policy, self.routing, flow.request.host)
 

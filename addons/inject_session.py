@@ -132,6 +132,8 @@ def injected(
 
 def _ids(request: Request) -> Iterator[tuple[str, tuple[int, FieldLine]]]:
     """The first line of each header that names a conversation, and its place."""
+    if request.fields.names.isdisjoint(_ORDER):
+        return
     seen = set()
     for at, line in enumerate(request.fields):
         name = line.key
@@ -140,11 +142,14 @@ def _ids(request: Request) -> Iterator[tuple[str, tuple[int, FieldLine]]]:
             yield name, (at, line)
 
 
+@mitm.latest(8)
 def _is_told(request: Request, settings: Settings) -> bool:
     """Whether the client names the session so that the upstream reads it."""
     for name, lines in request.fields.by_name.items():
+        if not is_read(name, request, settings.session):
+            continue
         value = lines[0].value
-        if not value or is_placeholder(value) or not is_read(name, request, settings.session):
+        if not value or is_placeholder(value):
             continue
         if name in settings.session.shadows:
             # A trace beside which something else names the session is a request's.
@@ -155,6 +160,7 @@ def _is_told(request: Request, settings: Settings) -> bool:
     return False
 
 
+@mitm.latest(8)
 def in_head(request: Request, settings: Settings) -> Found | None:
     """What headers or path say."""
     policy = settings.policy
@@ -165,15 +171,20 @@ def in_head(request: Request, settings: Settings) -> Found | None:
             if inside and inside[1]:
                 return settings.fitting(inside[1], "the path")
         elif not source.startswith("/"):
-            for name, lines in request.fields.by_name.items():
-                value = lines[0].value
-                is_one = name == source or (
-                    "*" in source and name not in BRANCHES and fnmatchcase(name, source)
-                )
-                if is_one and value and not is_placeholder(value):
-                    secret = is_secret_field(lines[0].name)
-                    return settings.fitting(value, lines[0].shown_name, is_secret=secret)
+            for line in _named(request.fields, source):
+                if line.value and not is_placeholder(line.value):
+                    return settings.fitting(line.value, line.shown_name, is_secret=is_secret_field(line.name))
     return None
+
+
+def _named(fields: Fields, source: str) -> Iterator[FieldLine]:
+    """The first line of each header that a source means, a name or a glob."""
+    if "*" not in source:
+        yield from fields.lines(source)[:1]
+        return
+    for name, lines in fields.by_name.items():
+        if name == source or (name not in BRANCHES and fnmatchcase(name, source)):
+            yield lines[0]
 
 
 def in_content(said: Any, settings: Settings) -> Found | None:
@@ -206,6 +217,8 @@ def _aligned(
     request: Request, ids: dict[str, tuple[int, FieldLine]], settings: Settings
 ) -> Iterator[mitm.Change]:
     session, header = settings.session, settings.session.header or ""
+    if len(ids) < 2:
+        return  # nothing to contradict it
 
     def preference(name: str) -> tuple[bool, bool, int]:
         works = is_read(name, request, session) and settings.accepts(ids[name][1].value)
@@ -232,6 +245,8 @@ def _aligned(
 def _unshadowed(
     request: Request, ids: dict[str, tuple[int, FieldLine]], session: Session
 ) -> Iterator[mitm.Change]:
+    if request.fields.names.isdisjoint(session.shadows):
+        return
     for at, line in enumerate(request.fields):
         if line.key in session.shadows and (read := _named_besides(line.value, ids, request, session)):
             why = f"{line.shown_name} would be taken for the session instead of {read[0].shown_name}"
@@ -250,11 +265,11 @@ def _named_besides(
     ]
 
 
-def contradiction(request: Request) -> tuple[str, str, FieldLine] | None:
+def contradiction(request: Request, whole: Request) -> tuple[str, str, FieldLine] | None:
     """(member, its id, the header) where an id in the content says another session than its header."""
     lines = {name: line for name, (_, line) in _ids(request)}
     if any(names & lines.keys() for _, names in IN_BODY):
-        for member, said in conversation.body_ids(document(request)):
+        for member, said in conversation.body_ids(document(whole)):
             for members, names in IN_BODY:
                 for name in sorted(names & lines.keys()) if member in members else ():
                     if lines[name].value.decode("latin-1") != said:
@@ -267,8 +282,8 @@ def replied(flow: http.HTTPFlow) -> llm.Reply | None:
     content = mitm.passed(flow)
     if flow.response is None or content is None:
         return None
-    request = mitm.request_head(flow, Fields(flow.request.headers.fields))
-    response = replace(mitm.response_head(flow, Fields(flow.response.headers.fields)), body=content)
+    request = mitm.request_head(flow, mitm.fields_of(flow.request))
+    response = replace(mitm.response_head(flow, mitm.fields_of(flow.response)), body=content)
     return llm.reply(Exchange(request=request, response=response))
 
 
@@ -326,13 +341,14 @@ class InjectSession:
             self.say_streamed(flow)
             return
 
+        whole = mitm.whole_request(flow, mitm.fields_of(flow.request))
+
         def compute(fields: Fields) -> Iterator[mitm.Change]:
-            request = replace(mitm.request_head(flow, fields), body=flow.request.raw_content)
-            return injected(request, self.settings, lambda: self.found(flow, request))
+            return injected(mitm.request_head(flow, fields), self.settings, lambda: self.found(flow, whole))
 
         mitm.rewrite(flow, "request", self.name, compute)
         if self.settings.policy.align and mitm.is_on_the_wire(flow) and not mitm.is_refused(flow):
-            self.align_content(flow)
+            self.align_content(flow, whole)
 
     def response(self, flow: http.HTTPFlow) -> None:
         self.end(flow)
@@ -387,17 +403,13 @@ class InjectSession:
         if not failed and (made := RESPONSE_ID.search((mitm.passed(flow) or b"")[:4096])):
             self.tracker.made(asked, self.callers.get(flow, b""), made[1].decode("utf-8", "replace"))
 
-    def align_content(self, flow: http.HTTPFlow) -> None:
-        """Let the content say what the header says."""
+    def align_content(self, flow: http.HTTPFlow, whole: Request) -> None:
+        """Let the content say what the header says; ``whole``: the request as it came."""
         content = flow.request.raw_content
-        request = replace(mitm.request_head(flow, Fields(flow.request.headers.fields)), body=content)
-        if (
-            not content
-            or "content-encoding" in request.fields
-            or any(line.value in content for _, (_, line) in _ids(request))
-        ):
-            return  # nothing to read, or it agrees: cheaper than reading it
-        if (found := contradiction(request)) is None:
+        request = mitm.request_head(flow, mitm.fields_of(flow.request))
+        if not content or "content-encoding" in request.fields:
+            return
+        if (found := contradiction(request, whole)) is None:
             return
         member, said, line = found
         named = line.value.decode("latin-1")
@@ -409,7 +421,7 @@ class InjectSession:
 
     def say_streamed(self, flow: http.HTTPFlow) -> None:
         """Once: that the content of streamed requests cannot name the conversation."""
-        request = mitm.request_head(flow, Fields(flow.request.headers.fields))
+        request = mitm.request_head(flow, mitm.fields_of(flow.request))
         session = self.settings.session
         if self.has_said or not session.header or not is_expected(request, session):
             return
@@ -427,9 +439,9 @@ def _of_connection() -> Found:
 
 def _caller(request: http.Request) -> bytes:
     """A digest of who asks whom."""
-    credentials = [
-        value for name, value in request.headers.fields if name.lower().decode("latin-1") in CREDENTIALS
-    ]
+    fields = mitm.fields_of(request)
+    present = not fields.names.isdisjoint(CREDENTIALS)
+    credentials = [line.value for line in fields if line.key in CREDENTIALS] if present else []
     host = request.host.encode("utf-8", "surrogatepass")
     return digest(request.scheme.encode(), host, b"%d" % request.port, *credentials)
 

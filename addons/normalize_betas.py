@@ -92,6 +92,8 @@ def normalized(request: Request, policy: Policy, host: str) -> Iterator[mitm.Cha
     """The changes to a request's header section; ``host``: its upstream."""
     for header in HEADERS:
         lines = request.fields.lines(header)
+        if not lines and not any(_needed(request, policy, header, [], host)):
+            continue
         sent = [token for line in lines for token in _split(line.value.decode("latin-1"))]
         kept = _kept(sent, _judge(request, policy, header, sent), policy)
         for token, why in _needed(request, policy, header, kept.tokens, host):

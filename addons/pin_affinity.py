@@ -29,7 +29,6 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Set
-from dataclasses import replace
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -38,6 +37,7 @@ from mitmproxy.addonmanager import Loader
 
 from conformance import conversation, mitm
 from conformance.content import document
+from conformance.grammar import is_field_line
 from conformance.known import BRANCHES, CONVERSATION_IDS, CREDENTIALS
 from conformance.message import FieldLine, Fields, Request
 from conformance.policy import PinAffinity as Policy
@@ -64,26 +64,33 @@ class Place(NamedTuple):
     credential: bytes
 
 
-def place(request: Request, upstream: bytes, session: Session) -> Place | None:
-    """None where the request names no session."""
+def place(fields: Fields, upstream: bytes, session: Session, credential: bytes) -> Place | None:
+    """None where the request, whose field lines these are, names no session."""
     order = dict.fromkeys((*([session.header] if session.header else ()), *CONVERSATION_IDS))
-    ids = [(name, value) for name in order if (value := _id(request.fields, name))]
+    ids = [(name, value) for name in order if (value := _id(fields, name))]
     if not ids:
         return None
-    branch = [(name, value) for name in sorted(BRANCHES) if (value := _id(request.fields, name))]
+    branch = [(name, value) for name in sorted(BRANCHES) if (value := _id(fields, name))]
     named = [part for name, value in (*ids, *branch) for part in (name.encode(), value)]
-    who = [line.value for name in sorted(CREDENTIALS) for line in request.fields.lines(name)]
     return Place(
-        key=digest(upstream, digest(*who), *named),
+        key=digest(upstream, credential, *named),
         upstream=upstream,
         session=digest(upstream, ids[0][1]),
-        credential=digest(*who),
+        credential=credential,
     )
 
 
+def who(fields: Fields) -> bytes:
+    """A digest of the credentials in a request."""
+    names = sorted(CREDENTIALS & fields.names)
+    return digest(*[line.value for name in names for line in fields.lines(name)])
+
+
 def _id(fields: Fields, name: str) -> bytes | None:
-    lines = fields.lines(name)
-    return lines[0].value if lines and lines[0].value and not is_placeholder(lines[0].value) else None
+    for line in fields.lines(name)[:1]:
+        if line.value and is_field_line(*line) and not is_placeholder(line.value):
+            return line.value
+    return None
 
 
 # No dataclasses: mitmproxy does not enter a script into sys.modules, where they look for it.
@@ -114,6 +121,11 @@ class Pins:
         self._owners: OrderedDict[bytes, set[bytes]] = OrderedDict()
         """By upstream and token: the sessions that it was issued to."""
         self._holds: OrderedDict[bytes, Hold] = OrderedDict()
+
+    @property
+    def is_empty(self) -> bool:
+        """No request can be concerned."""
+        return not (self._pins or self._owners or self._holds)
 
     def pin(self, where: Place) -> Pin | None:
         """What the session was given; it is used now."""
@@ -223,8 +235,7 @@ class PinAffinity:
         self.policy = Policy()
         self.session = Session()
         self.pins = Pins(self.policy.capacity, self.policy.ttl)
-        self.places: WeakKeyDictionary[http.HTTPFlow, Place] = WeakKeyDictionary()
-        self.credentials: WeakKeyDictionary[http.HTTPFlow, tuple[FieldLine, ...]] = WeakKeyDictionary()
+        self.callers: WeakKeyDictionary[http.HTTPFlow, bytes] = WeakKeyDictionary()
 
     def load(self, loader: Loader) -> None:
         mitm.add_options(loader, Policy, "pin_affinity")
@@ -243,66 +254,67 @@ class PinAffinity:
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         # Now: an addon behind this one may put another credential in the caller's place.
-        fields = Fields(flow.request.headers.fields)
-        self.credentials[flow] = tuple(line for line in fields if line.key in CREDENTIALS)
+        self.callers[flow] = who(mitm.fields_of(flow.request))
 
         def compute(fields: Fields) -> Iterator[mitm.Change]:
-            request = mitm.request_head(flow, fields)
-            where = self.placed(flow, request)
+            where = self.placed(flow, fields)
             if where is None:
                 return iter(())
+            request = mitm.request_head(flow, fields)
             pin = self.pins.pin(where) if is_handshake(request) else None
             return self.pinned(request, where, is_mid_turn=pin.broke_off if pin else None)
 
-        if not flow.is_replay:
+        if not self.pins.is_empty and not flow.is_replay:
             mitm.rewrite(flow, "request", self.name, compute)
 
     def request(self, flow: http.HTTPFlow) -> None:
         def compute(fields: Fields) -> Iterator[mitm.Change]:
-            request = replace(mitm.request_head(flow, fields), body=flow.request.raw_content)
-            where = self.placed(flow, request)
+            where = self.placed(flow, fields)
+            request = mitm.whole_request(flow, fields)
             if where is None or is_handshake(request):
                 return iter(())
             return self.pinned(request, where, is_mid_turn=self.is_mid_turn(request, where))
 
-        if not flow.request.stream and not flow.is_replay:
+        if not self.pins.is_empty and not flow.request.stream and not flow.is_replay:
             mitm.rewrite(flow, "request", self.name, compute)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        where = self.places.get(flow)
-        if where is None or flow.response is None or not mitm.is_on_the_wire(flow) or mitm.is_refused(flow):
+        if flow.response is None or not mitm.is_on_the_wire(flow) or mitm.is_refused(flow):
             return
-        if flow.response.status_code < 400:
-            fields = Fields(flow.response.headers.fields)
-            for name in self.session.tokens:
-                for line in fields.lines(name)[:1]:
-                    if line.value:
-                        self.pins.issue(where, name, line.value)
+        fields = mitm.fields_of(flow.response)
+        given = [
+            line
+            for name in self.session.tokens
+            for line in fields.lines(name)[:1]
+            if line.value and is_field_line(*line)  # it goes into requests
+        ]
+        if given and flow.response.status_code < 400 and (where := self.place_of(flow)) is not None:
+            for line in given:
+                self.pins.issue(where, line.key, line.value)
 
     def websocket_end(self, flow: http.HTTPFlow) -> None:
-        where = self.places.get(flow)
+        where = self.place_of(flow)
         if where is None or flow.websocket is None:
             return
         code = flow.websocket.close_code
         if pin := self.pins.pin(where):
             pin.broke_off = code not in ENDED_WELL
         if code == UNEXPECTED:
-            fields = Fields(flow.request.headers.fields)
+            fields = mitm.fields_of(flow.request)
             accounts = {name: value for name in self.session.accounts if (value := _id(fields, name))}
             if accounts and self.policy.hold:
                 self.pins.hold(where, accounts)
         elif code in ENDED_WELL:
             self.pins.release(where)
 
-    def placed(self, flow: http.HTTPFlow, request: Request) -> Place | None:
-        """Where the request belongs, by the credential that the caller sent."""
-        others = [line for line in request.fields if line.key not in CREDENTIALS]
-        asked = replace(request, fields=Fields([*others, *self.credentials.get(flow, ())]))
+    def placed(self, flow: http.HTTPFlow, fields: Fields) -> Place | None:
+        """Where the request with these field lines belongs, by the credential that the caller sent."""
         upstream = f"{flow.request.scheme}://{flow.request.host}:{flow.request.port}".lower().encode()
-        where = place(asked, upstream, self.session)
-        if where is not None:
-            self.places[flow] = where
-        return where
+        return place(fields, upstream, self.session, self.callers.get(flow, b""))
+
+    def place_of(self, flow: http.HTTPFlow) -> Place | None:
+        """Where a request that has been sent belongs; None: this addon did not see it begin."""
+        return self.placed(flow, mitm.fields_of(flow.request)) if flow in self.callers else None
 
     def pinned(self, request: Request, where: Place, is_mid_turn: bool | None) -> Iterator[mitm.Change]:
         return pinned(request, where, self.pins, self.policy, self.session, is_mid_turn=is_mid_turn)

@@ -29,8 +29,8 @@ Proxy-Authorization and cookies are secrets: where this addon fails, the message
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Set
-from fnmatch import fnmatchcase
+from collections.abc import Iterator, Set
+from functools import lru_cache
 
 from mitmproxy import ctx, http
 from mitmproxy.addonmanager import Loader
@@ -41,6 +41,7 @@ from conformance.message import FieldLine, Fields, Message, Request, Response
 from conformance.policy import Routing
 from conformance.policy import StripHopHeaders as Policy
 from conformance.rules.handshake import WEBSOCKET_FIELDS
+from conformance.rules.leaks import is_provider
 from conformance.rules.routing import rounds
 from conformance.secret import mask_text, quoted
 from conformance.websocket import is_handshake
@@ -61,32 +62,47 @@ def strip(
     Raises Refused for a request that goes round.
     """
     if isinstance(message, Request):
-        for pseudonym, times in rounds(message):
+        for pseudonym, times in rounds(message) if "via" in message.fields else ():
             raise mitm.Refused(
                 f"Via names {quoted(mask_text(pseudonym))} {times} times: the request goes round", 508
             )
-    unwanted = _unwanted(policy, routing, host)
     stays = _stays(message)
-    options = {value.lower().decode("latin-1") for value in message.fields.values("connection")}
+    reasons = {
+        name: why for name, why in _reasons(message, policy, routing, host).items() if name not in stays
+    }
     place, option = _option(message, stays)
-    for at, line in enumerate(message.fields):
-        name = line.key
+    for at, line in enumerate(message.fields) if reasons else ():
         if at == place:
             if line.value != option:
                 why = f"of {quoted(mask_text(line.value))} only {quoted(option)} holds for the next hop too"
                 yield mitm.Change("set", at, FieldLine(line.name, option), f"{line.shown_name}: {why}")
-        elif name in stays:
-            continue
-        elif name in HOP_BY_HOP:
-            yield _drop(at, line, "it belongs to one connection (RFC 9110 §7.6.1)")
-        elif name in options and name not in STAY:
-            yield _drop(at, line, "Connection names it (RFC 9110 §7.6.1)")
-        elif isinstance(message, Request) and (no := _of_request(message, name, unwanted)):
-            yield _drop(at, line, no)
+        elif line.key in reasons:
+            why = f"{line.shown_name} dropped: {reasons[line.key]}"
+            yield mitm.Change("drop", at, None, why)
 
 
-def _drop(at: int, line: FieldLine, why: str) -> mitm.Change:
-    return mitm.Change("drop", at, None, f"{line.shown_name} dropped: {why}")
+def _reasons(message: Message, policy: Policy, routing: Routing, host: str | None) -> dict[str, str]:
+    """Why headers of these names do not pass; the names that may occur, the gravest reason."""
+    names = message.fields.names
+    found: dict[str, str] = {}
+    if isinstance(message, Request):
+        to_provider = host is not None and is_provider(host.lower(), routing.providers)
+        found |= _unwanted(
+            names,
+            policy.leave,
+            policy.from_requests,
+            routing.internal if routing.behind_gateway else (),
+            policy.from_requests_to_providers if to_provider else (),
+        )
+        # Over HTTP/2 CONNECT opens a WebSocket (RFC 8441 §5).
+        if not names.isdisjoint(WEBSOCKET) and not is_handshake(message) and message.method != b"CONNECT":
+            found |= dict.fromkeys(names & WEBSOCKET, "the request opens no WebSocket")
+    if "connection" in names:
+        options = {value.lower().decode("latin-1") for value in message.fields.values("connection")}
+        found |= dict.fromkeys((names & options) - STAY, "Connection names it (RFC 9110 §7.6.1)")
+    if not names.isdisjoint(HOP_BY_HOP):
+        found |= dict.fromkeys(names & HOP_BY_HOP, "it belongs to one connection (RFC 9110 §7.6.1)")
+    return found
 
 
 def _stays(message: Message) -> Set[str]:
@@ -120,33 +136,23 @@ def _only_close_ends(message: Message) -> bool:
     return message.is_http1 and not announced
 
 
-def _of_request(request: Request, name: str, unwanted: Callable[[str], str | None]) -> str | None:
-    """Why a request may not carry this header; None if it may."""
-    # Over HTTP/2 CONNECT opens a WebSocket (RFC 8441 §5).
-    if name in WEBSOCKET and not is_handshake(request) and request.method != b"CONNECT":
-        return "the request opens no WebSocket"
-    return unwanted(name)
-
-
-def _unwanted(policy: Policy, routing: Routing, host: str | None) -> Callable[[str], str | None]:
-    """Tells why the policy does not want a header (lower-case name) sent to this upstream; None if it may be."""
-    leave, always = named(policy.leave), named(policy.from_requests)
-    expected = routing.internal if routing.behind_gateway else ()
-    is_provider = host is not None and any(fnmatchcase(host.lower(), each) for each in routing.providers)
-    to_providers = named(policy.from_requests_to_providers if is_provider else ())
-
-    def unwanted(name: str) -> str | None:
-        if leave.fullmatch(name):
-            return None
-        if always.fullmatch(name) and name not in expected:
-            return "only a trusted hop may set it (from-requests)"
-        return (
-            "it is not meant for a provider (from-requests-to-providers)"
-            if to_providers.fullmatch(name)
-            else None
-        )
-
-    return unwanted
+@lru_cache(maxsize=256)  # agents send the same few sets of names, over and over
+def _unwanted(
+    names: frozenset[str],
+    leave: tuple[str, ...],
+    always: tuple[str, ...],
+    expected: tuple[str, ...],
+    to_providers: tuple[str, ...],
+) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in names:
+        if named(leave).fullmatch(name):
+            continue
+        if named(always).fullmatch(name) and name not in expected:
+            found[name] = "only a trusted hop may set it (from-requests)"
+        elif named(to_providers).fullmatch(name):
+            found[name] = "it is not meant for a provider (from-requests-to-providers)"
+    return found
 
 
 def framed(request: Request, length: int) -> Iterator[mitm.Change]:

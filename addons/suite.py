@@ -26,14 +26,16 @@ works against the addons:
 While mitmproxy runs, such an option is refused and the old value stays.
 
 An addon that fails on a message fails alone: that is logged as an error, and the others do their part.
+
+To mitmproxy the suite is one addon: it would look at each of a dozen for each of the dozen events of a request.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections import Counter
-from collections.abc import Callable, Set
+from collections.abc import Awaitable, Callable, Sequence, Set
+from typing import Any
 
 from mitmproxy import ctx, exceptions, hooks
 from mitmproxy.addonmanager import Loader, traverse
@@ -58,52 +60,53 @@ ORDER = (
     "stream-events",
 )
 CONFLICTS = ("modify_headers", "stickyauth", "stream_large_bodies", "upstream_auth")
-STARTING = frozenset({"load", "configure", "running"})
-"""Hooks whose errors end mitmproxy or refuse an option."""
+LIFE = ("load", "configure", "running", "done")
+"""Hooks that are no messages': their errors end mitmproxy or refuse an option."""
 
 
-def contained(addon: object) -> object:
-    """The addon, whose hooks log what they raise.
+def in_turn(addons: Sequence[Any], event: str) -> Callable[..., Awaitable[None]] | None:
+    """One hook that calls those of the addons, if any has it, and logs what they raise.
 
-    mitmproxy calls the hooks of the suite's addons in one go, and after an error it leaves out the rest of them:
-    one addon's failure would let secrets pass that another one strips.
+    mitmproxy leaves out what comes behind an error: one addon's failure would let secrets pass that another
+    one strips.
     """
-    for event in hooks.all_hooks.keys() - STARTING:
-        if callable(hook := getattr(addon, event, None)):
-            setattr(addon, event, _logged(getattr(addon, "name", ""), hook))
-    return addon
+    calls = [(addon.name, hook) for addon in addons if callable(hook := getattr(addon, event, None))]
 
+    async def call(*arguments: object) -> None:
+        for name, hook in calls:
+            try:
+                if (waits := hook(*arguments)) is not None:
+                    await waits
+            except Exception:
+                logger.exception("%s: failed in %s", name, event)
 
-def _logged(name: str, hook: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(hook)
-    def call(*arguments: object) -> None:
-        try:
-            hook(*arguments)
-        except Exception:
-            logger.exception("%s: failed in %s", name, hook.__name__)
-
-    return call
+    return call if calls else None
 
 
 class Suite:
-    """Holds the addons: mitmproxy calls the hooks of its own first, then theirs."""
+    """Holds the addons, and has the hooks that they have."""
 
     name = "suite"
 
     def __init__(self) -> None:
-        self.addons: list[object] = []
+        self.parts: list[Any] = []
         self.policy = Policy()
 
     def load(self, loader: Loader) -> None:
         mitm.add_options(loader, Policy, "suite")
         self.policy = mitm.early_options(Policy, "suite")  # which addons there are is decided now
         known = scripts()
-        self.addons = [
-            contained(addon)
+        self.parts = [
+            addon
             for name in ORDER
             if name not in self.policy.without
             for addon in mitm.script_addons(known[name].path)
         ]
+        for addon in self.parts:
+            addon.load(loader)
+        for event in hooks.all_hooks.keys() - LIFE:
+            if (hook := in_turn(self.parts, event)) is not None:
+                setattr(self, event, hook)
 
     def configure(self, updated: Set[str]) -> None:
         policy = mitm.read_options(ctx.options, Policy, "suite")
@@ -117,13 +120,21 @@ class Suite:
                     f"suite: {option} works against the addons; unset it, or name it in suite.tolerate"
                 )
         self.policy = policy
+        for addon in self.parts:
+            addon.configure(updated)
 
     def running(self) -> None:
         mitm.refuse_unknown_options("suite")
-        running = Counter(getattr(addon, "name", "") for addon in traverse(ctx.master.addons.chain))
-        for name in ORDER:
-            if name not in self.policy.without and running[name] != 1:
-                logger.error("suite: the addon %s is loaded %d times", name, running[name])
+        names = Counter(getattr(addon, "name", "") for addon in traverse(ctx.master.addons.chain))
+        for addon in self.parts:
+            addon.running()
+            if names[addon.name]:
+                logger.error("suite: the addon %s is loaded %d times", addon.name, 1 + names[addon.name])
+
+    def done(self) -> None:
+        for addon in self.parts:
+            if hasattr(addon, "done"):
+                addon.done()
 
 
 addons = [Suite()]

@@ -333,7 +333,14 @@ def _globs(globs: tuple[str, ...]) -> re.Pattern[str]:
 
 def matches(request: Request, globs: tuple[str, ...]) -> bool:
     """Whether one of the globs is the request's path, without its query."""
-    return _globs(globs).match(request.path.decode("latin-1")) is not None
+    path = request.path
+    # Agents ask for a few paths, over and over; long ones are not remembered.
+    return (_matches if len(path) <= 255 else _matches.__wrapped__)(path, globs)
+
+
+@lru_cache(maxsize=1024)
+def _matches(path: bytes, globs: tuple[str, ...]) -> bool:
+    return _globs(globs).match(path.decode("latin-1")) is not None
 
 
 def is_control(request: Request, auth: Auth) -> bool:

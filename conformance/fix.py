@@ -30,7 +30,7 @@ from conformance.message import Exchange, Message, Stream
 from conformance.recording import Recording
 
 if TYPE_CHECKING:
-    from conformance.mitm import Offline
+    from conformance.offline import Offline
 
 SHOWN = 300
 """Characters of a line in a diff; content may be one line of megabytes."""
@@ -127,7 +127,7 @@ def told(fixed: Fixed) -> str:
         lines += textwrap.wrap(
             text, 100, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
         )
-    lines += [f"  left as it was recorded: {refusal}" for refusal in fixed.refused]
+    lines += [f"  left as it was recorded: {secret.printable(refusal)}" for refusal in fixed.refused]
     return "\n".join(lines) + "\n"
 
 
@@ -156,12 +156,12 @@ def _refuse_what_is_not_rewritten(source: Recording, into: Path | None) -> None:
 
 
 def _mend(source: Recording, place: Path, fixed: Fixed, **policy: Any) -> None:
-    from conformance import mitm
+    from conformance import offline
 
     try:
-        with mitm.offline(fixed.ran, **policy) as offline:
-            (_mend_flows if source.kind == "mitmproxy" else _mend_transcript)(source, place, fixed, offline)
-    except mitm.CannotRun as problem:
+        with offline.loaded(fixed.ran, **policy) as addons:
+            (_mend_flows if source.kind == "mitmproxy" else _mend_transcript)(source, place, fixed, addons)
+    except offline.CannotRun as problem:
         raise CannotFix(f"the addons do not start: {problem}") from None
 
 
@@ -234,7 +234,7 @@ def _differences(before: Recording, after: Recording) -> Iterator[str]:
     for old, new in zip(before, after, strict=False):
         old_lines, new_lines = _lines(old), _lines(new)
         if old_lines != new_lines:
-            name = f"{before.path}#{old.number}"
+            name = f"{secret.printable(before.path)}#{old.number}"
             for line in difflib.unified_diff(old_lines, new_lines, name, f"{name} fixed", lineterm=""):
                 yield f"{line}\n"
 

@@ -1,6 +1,6 @@
 """The seam to mitmproxy: options, the journal of edits, refusals, and running the tools with our scripts.
 
-The only module of the library that imports mitmproxy (1.8 seconds): import it where it is needed.
+With ``offline`` the only module of the library that imports mitmproxy (1.8 seconds): import it where it is needed.
 
 What mitmproxy does, measured with 12.2, that shapes this module:
 
@@ -16,27 +16,25 @@ What mitmproxy does, measured with 12.2, that shapes this module:
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 import importlib.util
 import logging
 import re
 import sys
 import types
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from mitmproxy import connection, ctx, eventsequence, exceptions, hooks, http, websocket
+from mitmproxy import connection, ctx, exceptions, http, websocket
 from mitmproxy.addonmanager import Loader
-from mitmproxy.addons import default_addons
 from mitmproxy.flow import Flow
 from mitmproxy.io import compat, tnetstring
-from mitmproxy.master import Master
 from mitmproxy.net.http import status_codes
-from mitmproxy.options import Options
 from mitmproxy.optmanager import OptManager
 from pydantic import ValidationError
 
@@ -125,25 +123,72 @@ def is_refused(flow: http.HTTPFlow) -> bool:
     )
 
 
+def latest[*A, R](size: int) -> Callable[[Callable[[*A], R]], Callable[[*A], R]]:
+    """Keep what a function has made of its latest arguments, which are told apart by identity.
+
+    Each addon asks for what the one before has read, a dozen times for a request. To compare field lines, or the
+    content, takes as long as to read them.
+    """
+
+    def kept_by(make: Callable[[*A], R]) -> Callable[[*A], R]:
+        kept: dict[tuple[int, ...], tuple[object, R]] = {}
+
+        @wraps(make)
+        def call(*args: *A) -> R:
+            key = tuple(map(id, args))
+            if (found := kept.get(key)) is None:
+                if len(kept) >= size:
+                    del kept[next(iter(kept))]
+                # Kept with the arguments: nothing else can have their ids.
+                found = kept[key] = args, make(*args)
+            return found[1]
+
+        return call
+
+    return kept_by
+
+
+def fields_of(message: http.Message) -> Fields:
+    """The message's field lines, as rules see them."""
+    return _fields(message.headers.fields)
+
+
+@latest(8)
+def _fields(lines: tuple[tuple[bytes, bytes], ...]) -> Fields:
+    return Fields(lines)
+
+
 def request_head(flow: http.HTTPFlow, fields: Fields) -> Request:
     """The flow's request with these field lines, as rules see it, without content."""
     data = flow.request.data
-    return Request(
-        fields=fields,
-        method=data.method,
-        target=data.path,
-        version=data.http_version,
-        authority=data.authority,
-    )
+    return _request(fields, data.method, data.path, data.http_version, data.authority)
+
+
+@latest(8)
+def _request(fields: Fields, method: bytes, target: bytes, version: bytes, authority: bytes) -> Request:
+    return Request(fields=fields, method=method, target=target, version=version, authority=authority)
+
+
+def whole_request(flow: http.HTTPFlow, fields: Fields) -> Request:
+    """The same with the content, for the hook ``request``."""
+    return _whole(request_head(flow, fields), flow.request.raw_content)
+
+
+@latest(1)  # the content, and the JSON in it, may be megabytes
+def _whole(head: Request, content: bytes | None) -> Request:
+    return replace(head, body=content)
 
 
 def response_head(flow: http.HTTPFlow, fields: Fields) -> Response:
     """The flow's response with these field lines, as rules see it, without content; there must be one."""
     assert flow.response is not None
     data = flow.response.data
-    return Response(
-        fields=fields, code=b"%03d" % data.status_code, reason=data.reason, version=data.http_version
-    )
+    return _response(fields, data.status_code, data.reason, data.http_version)
+
+
+@latest(8)
+def _response(fields: Fields, status: int, reason: bytes, version: bytes) -> Response:
+    return Response(fields=fields, code=b"%03d" % status, reason=reason, version=version)
 
 
 def rewrite(
@@ -166,7 +211,7 @@ def rewrite(
     if part == "request" and flow.response is None:
         _forget_response(flow)
     try:
-        fields = Fields(message.headers.fields)
+        fields = fields_of(message)
         apply(flow, part, addon, fields, list(compute(fields)))
     except Refused as refused:
         refuse(flow, part, addon, refused)
@@ -202,8 +247,10 @@ def _part_legs(flow: http.HTTPFlow, part: Part) -> None:
     """
     message = flow.request if part == "request" else flow.response
     assert message is not None
-    sent = message.copy()
-    sent.stream = message.stream
+    # Message.copy goes by get_state and from_state, which check each type again: a tenth of what a request costs.
+    sent = copy(message)
+    sent.data = copy(message.data)
+    sent.data.headers = http.Headers(message.headers.fields)
     setattr(flow, part, sent)
     if part == "request" and message.is_http10:
         # RFC 9112 §9.3: no persistent connection with an HTTP/1.0 client. It reads until the close, since the
@@ -218,7 +265,7 @@ def set_status(flow: http.HTTPFlow, addon: str, status: int, why: str) -> None:
     """
     response = flow.response
     assert response is not None
-    _keep_received(flow, "response", Fields(response.headers.fields))
+    _keep_received(flow, "response", fields_of(response))
     entry = {"addon": addon, "part": "response", "op": "set", "field": ":status", "why": why}
     values = {"before": [str(response.status_code)], "after": [str(status)]}
     flow.metadata.setdefault(JOURNAL, []).append({**entry, **values})
@@ -234,7 +281,7 @@ def set_content(
     In the journal the field is ``:content MEMBER``. Content-Length follows.
     """
     request = flow.request
-    fields = Fields(request.headers.fields)
+    fields = fields_of(request)
     _keep_received(flow, "request", fields)
     entry = {"addon": addon, "part": "request", "op": "set", "field": f":content {member}", "why": why}
     flow.metadata.setdefault(JOURNAL, []).append({**entry, "before": [before], "after": [after]})
@@ -310,7 +357,7 @@ def refuse(flow: http.HTTPFlow, part: Part, addon: str, refused: Refused) -> Non
     message = flow.request if part == "request" else flow.response
     logger.error("%s: refused the %s of %s: %s", addon, part, flow.request.host, refused)
     if message is not None:
-        _keep_received(flow, part, Fields(message.headers.fields))
+        _keep_received(flow, part, fields_of(message))
     entry = {"addon": addon, "part": part, "op": "refuse", "field": "", "before": [], "after": []}
     flow.metadata.setdefault(JOURNAL, []).append({**entry, "why": str(refused)})
     if part == "request" and flow.request.stream:
@@ -468,7 +515,7 @@ def run(
     from mitmproxy.tools import main
 
     script = ["-s", str(addons()["suite"].path)] if suite else []
-    words = [word for each in _source(profile, config, isolated) for word in ("--set", each)]
+    words = [word for each in source(profile, config, isolated) for word in ("--set", each)]
     try:
         getattr(main, tool)([*script, *words, *arguments])
     except SystemExit as ended:
@@ -476,7 +523,7 @@ def run(
     return 0
 
 
-def _source(profile: str | None, config: str | Path | None, isolated: bool) -> list[str]:
+def source(profile: str | None, config: str | Path | None, isolated: bool) -> list[str]:
     """Where the addons' settings come from, as words for ``--set``."""
     words = []
     if isolated:
@@ -486,125 +533,7 @@ def _source(profile: str | None, config: str | Path | None, isolated: bool) -> l
     return words if profile is None else [*words, f"hoplint_profile={profile}"]
 
 
-# -- over a recording ---------------------------------------------------------------------------------------
-
-
-class CannotRun(RuntimeError):
-    """The addons do not start; says why in one line."""
-
-
-class Offline:
-    """Addons of the suite, in its order, run over recorded flows; made by ``offline``."""
-
-    def __init__(self) -> None:
-        self.errors: list[str] = []
-        """What addons logged as errors since it was last emptied."""
-        self._known: set[int] = set()  # hashes: a recording may hold a million tokens
-        self._log = _Errors(self.errors)
-        self._loop = asyncio.new_event_loop()
-        self._master = Master(Options(), event_loop=self._loop)
-
-    def start(self, names: Collection[str], words: Sequence[str]) -> None:
-        """Load these addons with these options. Raises CannotRun."""
-        logging.getLogger().addHandler(self._log)
-        try:
-            self._loop.run_until_complete(self._start(names, words))
-        except (exceptions.OptionsError, policy.PolicyError) as error:
-            raise CannotRun(str(error)) from None
-        except Exception as error:
-            raise CannotRun(f"{type(error).__name__}: {error}") from error
-        if self.errors:
-            raise CannotRun(self.errors[0])
-
-    async def _start(self, names: Collection[str], words: Sequence[str]) -> None:
-        manager, options = self._master.addons, self._master.options
-        for each in default_addons():
-            manager.register(each)  # for its options: what is not in the chain does nothing
-        (suite,) = script_addons(addons()["suite"].path)
-        order = sys.modules[type(suite).__module__].ORDER
-        options.set(*words, *(f"suite_without={name}" for name in order if name not in names), defer=True)
-        manager.add(suite)
-        await manager.invoke_addon(suite, hooks.ConfigureHook(set(options.keys())))
-        await self._master.running()
-
-    def end(self) -> None:
-        """Unload the addons."""
-        try:
-            self._loop.run_until_complete(self._master.done())
-        finally:
-            logging.getLogger().removeHandler(self._log)
-            self._loop.close()
-
-    def run(self, flow: http.HTTPFlow) -> list[dict[str, Any]]:
-        """Let the addons rewrite a flow as if it were under way; the journal's new entries.
-
-        Credentials that were nowhere in the recording until now do not come into it: a digest does.
-        """
-        done = len(flow.metadata.get(JOURNAL, ()))
-        for message in filter(None, (flow.request, flow.response)):
-            self._known.update(
-                hash(value) for name, value in message.headers.fields if secret.is_secret_field(name)
-            )
-        self._loop.run_until_complete(self._run(flow))
-        for message in filter(None, (flow.request, flow.response)):
-            lines = message.headers.fields
-            hidden = tuple((name, self._hidden(name, value)) for name, value in lines)
-            if hidden != lines:
-                message.headers.fields = hidden
-        return list(flow.metadata.get(JOURNAL, ()))[done:]
-
-    async def _run(self, flow: http.HTTPFlow) -> None:
-        if flow.request.method.upper() == "CONNECT":
-            return  # no addon of ours sees one in flight
-        content = None if flow.response is None else flow.response.raw_content
-        with as_if_live(flow):
-            for hook in eventsequence.iterate(flow):
-                if hook.name == "response" and (stream := self._stream(flow)) is not None:
-                    for piece in [content, b""] if content else [b""]:
-                        stream(piece)
-                await self._master.addons.trigger_event(hook)
-        if flow.response is not None and self._stream(flow) is not None:
-            flow.response.raw_content = content  # what is not recorded is not known to be empty
-
-    def _stream(self, flow: http.HTTPFlow) -> Callable[[bytes], object] | None:
-        """What wants to see the pieces of the response; of a response of our own nobody does."""
-        stream = flow.response.stream if flow.response is not None and not is_refused(flow) else None
-        return stream if callable(stream) else None
-
-    def _hidden(self, name: bytes, value: bytes) -> bytes:
-        is_new = secret.is_secret_field(name) and hash(value) not in self._known
-        return secret.digested(name, value) if is_new else value
-
-
-class _Errors(logging.Handler):
-    """Keeps what is logged as an error, but for refusals: those are in the journal."""
-
-    def __init__(self, texts: list[str]) -> None:
-        super().__init__(logging.ERROR)
-        self.texts = texts
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.funcName == refuse.__name__:
-            return
-        error = record.exc_info[1] if record.exc_info else None
-        self.texts.append(record.getMessage() + (f" ({type(error).__name__})" if error else ""))
-
-
-@contextmanager
-def offline(
-    names: Collection[str],
-    *,
-    profile: str | None = None,
-    config: str | Path | None = None,
-    isolated: bool = False,
-) -> Iterator[Offline]:
-    """These addons, ready to run over the flows of one recording in turn. Raises CannotRun."""
-    made = Offline()
-    try:
-        made.start(names, _source(profile, config, isolated))
-        yield made
-    finally:
-        made.end()
+# -- flows of a recording ----------------------------------------------------------------------------------
 
 
 def read_flow(record: bytes) -> Flow:

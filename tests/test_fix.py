@@ -9,7 +9,7 @@ from mitmproxy import http
 from mitmproxy.io import FlowReader, FlowWriter
 from mitmproxy.test import tflow
 
-from conformance import fix, lint, mitm, recording, transcript
+from conformance import fix, lint, mitm, offline, recording, transcript
 from conformance.addon import addons
 from conformance.cli import main
 from conformance.message import Exchange
@@ -241,9 +241,9 @@ def test_a_new_credential_is_written_as_its_digest() -> None:
 
     flow = tflow.tflow(resp=True)
     flow.request.headers["X-Api-Key"] = "known-0123456789"
-    with mitm.offline([], isolated=True) as offline:
-        offline._master.addons.chain = [Injector()]
-        offline.run(flow)
+    with offline.loaded([], isolated=True) as loaded:
+        loaded._master.addons.chain = [Injector()]
+        loaded.run(flow)
     assert flow.request.headers["Authorization"].startswith("Bearer sha256-")
     assert flow.request.headers["X-Api-Key"] == "known-0123456789"
 

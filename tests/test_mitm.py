@@ -1,4 +1,3 @@
-import logging
 import socket
 import threading
 from collections.abc import Sequence
@@ -366,24 +365,7 @@ def test_settings_file_that_cannot_be_used_is_no_options_error(tmp_path, monkeyp
         context.configure(Thing())
 
 
-# -- over a recording
-
-
-def test_offline_runs_the_suite_and_ends() -> None:
-    flow = flow_with()
-    flow.live = False
-    with mitm.offline(["dedupe-headers"], isolated=True) as offline:
-        (entry,) = offline.run(flow)
-        assert entry["field"] == "server"
-        assert offline.run(flow) == []
-    assert not any(isinstance(handler, mitm._Errors) for handler in logging.getLogger().handlers)
-    assert not flow.live
-
-
-@pytest.mark.parametrize("where", [{"profile": "genric"}, {"config": "nowhere.toml"}])
-def test_offline_does_not_start_with_bad_settings(where) -> None:
-    with pytest.raises(mitm.CannotRun, match=r"generic|nowhere\.toml"), mitm.offline([], **where):
-        pass
+# -- flows of a recording
 
 
 def test_flow_of_an_exchange_and_back() -> None:

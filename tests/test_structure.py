@@ -80,8 +80,8 @@ OURS: dict[str, set[str]] = {
     "arguments": {"rule"},
     "cli": {
         "addon", "arguments", "baseline", "changes", "compatibility", "demo", "finding", "fix", "jobs", "lint",
-        "manual", "message", "parsers",
-        "mitm", "output", "policy", "prepare", "processes", "recording", "redact", "reports", "rule", "run", "secret", "settings", "transcript",
+        "manual", "message", "mitm", "output", "parsers", "policy", "prepare", "processes", "recording", "redact",
+        "reports", "rule", "run", "secret", "settings", "transcript",
     },
     "__main__": {"cli"},
     "__init__": {"finding", "lint", "message", "policy", "recording", "rule"},

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance import mitm, recording
+from conformance import mitm, offline, recording
 from conformance.lint import Linter
 from conformance.lint import Settings as LintSettings
 from conformance.message import Exchange, Fields, Request
@@ -40,15 +40,19 @@ def request(*lines: str) -> Request:
     return Request(method=b"POST", target=b"/v1/responses", fields=fields)
 
 
+def placed(asked: Request, upstream: bytes):
+    return script.place(asked.fields, upstream, SESSION, script.who(asked.fields))
+
+
 def at(*lines: str, upstream: bytes = ONE):
-    return script.place(request(*lines), upstream, SESSION)
+    return placed(request(*lines), upstream)
 
 
 def sent(
     pins, *lines: str, upstream: bytes = ONE, is_mid_turn: bool | None = None, hold: int = 600
 ) -> list[tuple[bytes, bytes]]:
     asked = request(*lines)
-    where = script.place(asked, upstream, SESSION)
+    where = placed(asked, upstream)
     if where is None:
         return [*map(tuple, asked.fields)]
     changes = script.pinned(asked, where, pins, PinAffinity(hold=hold), SESSION, is_mid_turn=is_mid_turn)
@@ -200,7 +204,7 @@ def test_the_fix_fixes(name: str) -> None:
     rule = RULES[name]
     for example in rule.examples:
         items = [e for e in recording.read("-", stdin=example.transcript.encode()) if isinstance(e, Exchange)]
-        with mitm.offline(["pin-affinity"], isolated=True) as addons:
+        with offline.loaded(["pin-affinity"], isolated=True) as addons:
             after = []
             for item in items:
                 flow = mitm.flow_of(item)
@@ -346,9 +350,10 @@ def test_sockets_that_break_off(proxied, caplog) -> None:
 
 
 def test_what_fails_is_logged_and_the_message_stays(proxied, caplog, monkeypatch) -> None:
-    upstream = Upstream()
+    upstream = Upstream(b"x-session-token: " + CANARY)
     proxy = proxied("pin_affinity.py", upstream)
+    proxy.ask(post(b"x-session-id: s-1"))
     monkeypatch.setattr(proxy.master.addons.get("pin-affinity"), "pinned", lambda *_, **__: 1 / 0)
     proxy.ask(post(b"x-session-id: s-1"))
-    assert len(upstream.requests) == 1
+    assert len(upstream.requests) == 2
     assert "pin-affinity: failed on the request" in caplog.text

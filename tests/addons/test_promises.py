@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from conformance import mitm, recording
+from conformance import mitm, offline, recording
 from conformance.addon import addons
 from conformance.lint import Linter, Settings
 from conformance.message import Exchange, Legs
@@ -62,20 +62,20 @@ type Hop = Callable[[Exchange], Exchange | None]
 def hop(tmp_path_factory) -> Iterator[Callable[..., Hop]]:
     """``hop(names, profile, settings)``: sends exchanges through these addons; None: the request was refused."""
     with contextlib.ExitStack() as ends:
-        made: dict[tuple[tuple[str, ...], str | None, str], mitm.Offline] = {}
+        made: dict[tuple[tuple[str, ...], str | None, str], offline.Offline] = {}
 
         def run(names: tuple[str, ...], profile: str | None, settings: str = "") -> Hop:
             key = names, profile, settings
             if key not in made:
                 config = tmp_path_factory.mktemp("settings") / "hoplint.toml"
                 config.write_text(settings)
-                made[key] = ends.enter_context(mitm.offline(names, profile=profile, config=config))
+                made[key] = ends.enter_context(offline.loaded(names, profile=profile, config=config))
             return lambda item: _sent(made[key], item)
 
         yield run
 
 
-def _sent(addons: mitm.Offline, item: Exchange) -> Exchange | None:
+def _sent(addons: offline.Offline, item: Exchange) -> Exchange | None:
     if item.refusals or item.error:
         return item
     flow = mitm.flow_of(item)
