@@ -252,7 +252,9 @@ class History:
             cache_key=_digest(key.encode("utf-8", "replace"))
             if isinstance(asked, dict) and isinstance(key := asked.get("prompt_cache_key"), str)
             else None,
-            has_event_ids=request.method == b"GET" and response is not None and _has_event_ids(response),
+            event_reader=(fields.one("mcp-session-id") or b"")[:SHOWN]
+            if request.method == b"GET" and response is not None and _has_event_ids(response)
+            else None,
             request_ids=tuple((name, _text(value)) for name in _REQUEST_IDS if (value := fields.one(name))),
             idempotency_key=_digest(idempotency_key) if idempotency_key else None,
             websocket_key=_digest(nonce) if (nonce := fields.one("sec-websocket-key")) else None,

@@ -571,8 +571,8 @@ class Digest:
     previous_response_id: bytes | None = None
     cache_key: bytes | None = None
     """Of what the request calls its prompt in the provider's cache (``prompt_cache_key``)."""
-    has_event_ids: bool = False
-    """The response is an event stream whose events have ids, with which a client can go on where it stopped."""
+    event_reader: bytes | None = None
+    """Mcp-Session-Id (empty: none) of a GET that opened an event stream whose events have ids; else None."""
     request_ids: tuple[tuple[str, str], ...] = ()
     """Field and value of what the client calls this request."""
     idempotency_key: bytes | None = None

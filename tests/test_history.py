@@ -275,7 +275,7 @@ def test_every_member_is_told() -> None:
     """A digest that forgets a member would silence rules."""
     (turn,) = turns(
         post(
-            {**chat("hi"), "previous_response_id": "r"},
+            {**chat("hi"), "previous_response_id": "r", "prompt_cache_key": "k"},
             "Authorization: Bearer a",
             "chatgpt-account-id: acct-1",
             "x-session-id: s",
@@ -302,6 +302,7 @@ def test_every_member_is_told() -> None:
         "response_id",
         "close_code",
         "unsent",
+        "event_reader",
     }
     empty = {m.name for m in members(Digest) if getattr(turn.digest, m.name) in (None, False, 0, "", b"", ())}
     assert empty - {"should_retry"} == expected

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from conformance import content, llm, sse
 from conformance.grammar import parameters
+from conformance.history import SHOWN
 from conformance.message import Exchange, FieldLine, Message, Request, Response, Turn
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted, shown
@@ -2147,12 +2148,12 @@ def reconnect_without_last_event_id(turn: Turn) -> Hits:
         < Transfer-Encoding: chunked
     """
     now, request = turn.digest, turn.exchange.request
-    if request.method != b"GET" or "last-event-id" in request.fields:
+    if request.method != b"GET" or "last-event-id" in request.fields or now.status >= 400:
         return
+    reader = (now.credential, now.session, (request.fields.one("mcp-session-id") or b"")[:SHOWN])
     for before in reversed(turn.same_request):
-        if (before.credential, before.session) == (now.credential, now.session) and before.precedes(now):
-            if before.has_event_ids and now.status < 400:
-                yield request, f"the events of exchange {before.number} had ids, this request names none"
+        if (before.credential, before.session, before.event_reader) == reader and before.precedes(now):
+            yield request, f"the events of exchange {before.number} had ids, this request names none"
             return
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from conformance import known, settings
 from conformance.lint import Linter, Settings
-from conformance.message import Exchange, Fields, Request, Response
+from conformance.message import Edit, Exchange, Fields, Legs, Request, Response
 from conformance.policy import Betas, Policy
 from conformance.rule import load
 
@@ -279,3 +279,24 @@ def test_header_and_content() -> None:
 @pytest.mark.parametrize("piece", ["a,", ",", " ", "a b,", "[", "\xff", "=", "a"])
 def test_hostile_headers_take_linear_time(piece: str) -> None:
     findings([("anthropic-beta", piece * 30_000)], profile("bedrock"))
+
+
+@pytest.mark.parametrize(
+    ("came", "went", "edited", "found"),
+    [
+        ("a-2025-01-01", "a-2025-01-01, b-2025-01-01", "", ["b-2025-01-01"]),
+        ("", "a-2025-01-01", "", ["a-2025-01-01"]),
+        ("a-2025-01-01", "a-2025-01-01", "", []),
+        ("a-2025-01-01, b-2025-01-01", "a-2025-01-01", "", []),
+        ("", "a-2025-01-01", "anthropic-beta", []),
+    ],
+)
+def test_tokens_that_a_hop_adds(came: str, went: str, edited: str, found: list[str]) -> None:
+    def asked(tokens: str) -> Exchange:
+        lines = [(b"anthropic-beta", tokens.encode())] if tokens else []
+        return Exchange(request=Request(method=b"POST", target=b"/v1/messages", fields=Fields(lines)))
+
+    edits = (Edit("x", "request", "set", edited, (), (), ""),) if edited else ()
+    legs = Legs(client=asked(came), server=asked(went), edits=edits)
+    whys = [why for _, why in TOPIC["beta-token-added-by-hop"].check(legs)]
+    assert whys == [f"the gateway added '{token}' to anthropic-beta" for token in found]

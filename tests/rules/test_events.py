@@ -1,6 +1,7 @@
 """What docstring examples cannot show: who ended a stream, streams of others, odd but legal events."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -329,3 +330,119 @@ PARTS = [
 )
 def test_no_stream_breaks_a_rule(content: str, target: str, partial: bool) -> None:
     found(exchange(content, target=target, partial=partial))
+
+
+def says(name: str, subject: Exchange) -> list[str]:
+    return [why for _, why in TOPIC[name].check(subject)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        ("text/event-stream", False),
+        ("text/event-stream; charset=utf-8", False),
+        ('text/event-stream;boundary=x; charset="UTF8"', False),
+        ("text/event-stream; charset=", False),
+        ("text/event-stream; Charset=latin1", True),
+        ("application/json; charset=latin1", False),
+    ],
+)
+def test_charsets(kind: str, wrong: bool) -> None:
+    subject = exchange(WHOLE, lines=(("Content-Type", kind),))
+    assert ("event-stream-charset-not-utf8" in found(subject)) is wrong
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("data: 1\n\ndata: 2\n\n", []),
+        ("data: 1\r\n\r\n", []),
+        ("data: 1\r\r", []),
+        ("data: 1\r\n\r\ndata: 2\n\n", ["lines end with 2 CRLF and 2 LF"]),
+        ("data: 1\r\rdata: 2\r\n\r\n", ["lines end with 2 CRLF and 2 CR"]),
+        ("data: 1\n\r\n", ["lines end with 1 CRLF and 1 LF"]),
+    ],
+)
+def test_line_ends(content: str, said: list[str]) -> None:
+    assert says("mixed-event-stream-line-ends", exchange(content)) == said
+
+
+def test_half_a_line_end_is_none() -> None:
+    assert says("mixed-event-stream-line-ends", exchange("data: 1\r\n\r", partial=True)) == []
+    assert says("mixed-event-stream-line-ends", exchange("data: 1\r\n\r")) != []
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong"),
+    [
+        ("retry: 2500\n\n" + WHOLE, False),
+        ("retry:2500\n\n" + WHOLE, False),
+        ("retry: " + "9" * 30 + "\n\n" + WHOLE, False),
+        ("retry: 2.5\n\n" + WHOLE, True),
+        ("retry: -1\n\n" + WHOLE, True),
+        ("retry: 25 \n\n" + WHOLE, True),
+        ("retry\n\n" + WHOLE, True),
+        (WHOLE + "data: 1\nretry: 2.", False),
+    ],
+)
+def test_retries(content: str, wrong: bool) -> None:
+    assert ("event-retry-malformed" in found(exchange(content))) is wrong
+
+
+def timed(subject: Exchange, **times: float) -> Exchange:
+    return replace(subject, **times)
+
+
+def test_the_first_octet() -> None:
+    slow = "slow-first-event"
+    assert says(slow, timed(exchange(WHOLE), started=0.0, answered=10.0)) == []
+    assert says(slow, timed(exchange(WHOLE), started=0.0, answered=10.5)) == [
+        "the response began 10.5 s after the request"
+    ]
+    assert says(slow, timed(exchange(WHOLE), answered=10.5)) == []
+    assert says(slow, timed(exchange(WHOLE), started=0.0, answered=60.0, is_replay=True)) == []
+    answer = exchange("{}", lines=(("Content-Type", "application/json"),))
+    assert says(slow, timed(answer, started=0.0, answered=60.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "lasted", "silent"),
+    [
+        ("data: 1\n\ndata: 2\n\n", 45.0, False),
+        ("data: 1\n\ndata: 2\n\n", 46.0, True),
+        ("data: 1\n\n" * 10, 120.0, False),
+        (": ping\n\ndata: 1\n\n", 120.0, False),
+        ("event: ping\ndata: {}\n\ndata: 1\n\n", 120.0, False),
+    ],
+)
+def test_silence(content: str, lasted: float, silent: bool) -> None:
+    subject = timed(exchange(content), answered=0.0, ended=lasted)
+    assert bool(says("event-stream-without-keepalive", subject)) is silent
+    assert says("event-stream-without-keepalive", exchange(content)) == []
+
+
+def reopened(*second: str, first: str = "id: 7\ndata: 1\n\n", facts: str = "", target: str = "/log") -> bool:
+    def get(target: str, lines: tuple[str, ...], content: str) -> str:
+        sent = "".join(f"> {line}\n" for line in ("Host: a", "Accept: text/event-stream", *lines))
+        came = "".join(f"< {line}\n" for line in content.split("\n"))
+        return (
+            f"> GET {target} HTTP/1.1\n{sent}< HTTP/1.1 200 OK\n< Content-Type: text/event-stream\n<\n{came}"
+        )
+
+    text = (
+        get("/log", ("Mcp-Session-Id: session-1",), first) + "\n" + facts + get(target, second, "data: 2\n\n")
+    )
+    linter = Linter(TOPIC, None, Settings(), "example")
+    for item in recording.parse(text):
+        linter.take(item)
+    return "reconnect-without-last-event-id" in {finding.rule for finding in linter.findings}
+
+
+def test_who_comes_back() -> None:
+    same = "Mcp-Session-Id: session-1"
+    assert reopened(same)
+    assert not reopened(same, "Last-Event-ID: 7")
+    assert not reopened(same, first="data: 1\n\n")
+    assert not reopened("Mcp-Session-Id: session-2")
+    assert not reopened(same, "Authorization: Bearer other")
+    assert not reopened(same, target="/log2")

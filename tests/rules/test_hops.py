@@ -10,11 +10,11 @@ import pytest
 from conformance import recording
 from conformance.lint import Linter, Settings, check
 from conformance.message import Edit, Evidence, Exchange, Fields, Legs, Request, Response
-from conformance.rule import load
+from conformance.rule import NOTE, load
 from conformance.secret import digested
 
 RULES = {name: rule for name, rule in load().items() if rule.scope == "Legs"}
-HOPS = {name: rule for name, rule in RULES.items() if rule.topic == "hops"}
+HOPS = {name: rule for name, rule in RULES.items() if rule.topic == "hops" and rule.severity is not NOTE}
 
 type Lines = list[tuple[str, str]]
 
@@ -544,3 +544,71 @@ def test_every_pair_of_unrelated_exchanges_is_survived() -> None:
         RULES,
     )
     assert run.failures == []
+
+
+# --- what it contributes, trailers, Via, validators
+
+
+def advice(name: str, pair: Legs) -> list[str]:
+    return [why for _, why in RULES[name].check(pair)]
+
+
+def test_what_a_gateway_contributes() -> None:
+    came = request([("Host", "gateway"), ("traceparent", "00-1")])
+    went = request([("Host", "router"), ("TRACEPARENT", "00-2"), ("x-a", "1"), ("x-a", "2"), ("x-b", "3")])
+    pair = legs(Exchange(request=came), Exchange(request=went))
+    assert advice("header-added-by-hop", pair) == ["the gateway added to the request: x-a, x-b"]
+    told = replace(pair, edits=(Edit("normalize-betas", "request", "add", "x-a", (), ("1",), ""),))
+    assert advice("header-added-by-hop", told) == ["the gateway added to the request: x-b"]
+    own = Exchange(request=came, response=response([("x-own", "1")], status=502))
+    assert advice("header-added-by-hop", legs(own, Exchange(request=came, response=response()))) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "came", "went", "lost"),
+    [
+        ([("TE", "trailers")], [("x-usage", "1")], [], True),
+        ([], [("x-usage", "1")], [], False),
+        ([("TE", "Trailers")], [("x-usage", "1")], [("x-usage", "1")], False),
+        ([("TE", "trailers")], [], [], False),
+    ],
+)
+def test_trailers(asked: Lines, came: Lines, went: Lines, lost: bool) -> None:
+    upstream = replace(response(body=b"{}"), trailers=fields(came))
+    passed = replace(response(body=b"{}"), trailers=fields(went))
+    expected = ["trailers-dropped-by-hop"] if lost else []
+    assert of_responses(upstream, passed, request(asked)) == expected
+    assert of_responses(upstream, replace(passed, fields=fields([("X-Usage", "1")])), request(asked)) == []
+    assert of_responses(upstream, replace(passed, partial=True), request(asked)) == []
+    assert of_responses(upstream, replace(passed, body=None), request(asked)) == []
+
+
+def test_via_of_requests() -> None:
+    def pair(came: Lines, went: Lines, **facts: object) -> Legs:
+        return legs(Exchange(request=request(came), **facts), Exchange(request=request(went), **facts))
+
+    one, two = [("Via", "1.1 a")], [("Via", "1.1 a, 1.1 b")]
+    assert advice("via-missing", pair(one, two)) == []
+    assert advice("via-missing", pair(one, [*one, ("Via", "2 b")])) == []
+    assert len(advice("via-missing", pair([], []))) == 1
+    assert len(advice("via-missing", pair(two, two))) == 1
+    # Both sides of one flow: that hop is mitmproxy with our addons.
+    assert advice("via-missing", pair([], [], flow="f-1")) == []
+
+
+@pytest.mark.parametrize(
+    ("came", "went", "content", "kept"),
+    [
+        ('"1"', '"1"', b'{"data": []}', True),
+        ('"1"', 'W/"1"', b'{"data": []}', False),
+        ('"1"', '"2"', b'{"data": []}', False),
+        ('W/"1"', 'W/"1"', b'{"data": []}', False),
+        ('"1"', '"1"', b'{"data":[]}', False),
+        # What was only cut off has a rule of its own.
+        ('"1"', '"1"', b'{"data":', False),
+    ],
+)
+def test_validators(came: str, went: str, content: bytes, kept: bool) -> None:
+    upstream = response([("ETag", came), ("Content-Length", "11")], b'{"data":[]}')
+    passed = response([("ETag", went)], content)
+    assert ("strong-etag-kept-after-change" in of_responses(upstream, passed)) is kept

@@ -430,12 +430,9 @@ def test_session_fields_that_are_refused(content: object, answer: str, said: str
     ],
 )
 def test_prompt_cache_keys(keys: list[str | None], changes: int) -> None:
-    said: list[str] = []
-    texts = []
+    said, texts = ["go"], []
     for number, key in enumerate(keys):
-        said.append(f"Step {number}.")
-        content = chat(*said) | ({"prompt_cache_key": key} if key else {})
-        texts.append(post(content, f"Done {number}."))
-        said.append(f"Done {number}.")
+        texts.append(post(chat(*said) | ({"prompt_cache_key": key} if key else {})))
+        said += [f"reply {number}", f"next {number}"]
     found = lint("\n".join(texts), only="prompt-cache-key-changes-within-conversation")
     assert len(found) == changes
