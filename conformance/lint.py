@@ -20,7 +20,7 @@ from datetime import date
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
 
-from conformance import locate, scoping
+from conformance import locate, scoping, secret
 from conformance.finding import Entry, Finding, Heard, Location, Quote, Run, Summary, Suppressed
 from conformance.legs import Marked, of_journal, read
 from conformance.message import (
@@ -449,7 +449,7 @@ class Linter:
             rule=rule.name,
             severity=self._settings.severities.get(rule.name, rule.severity),
             at=found.at,
-            why=locate.printable(why),
+            why=secret.printable(why),
             origin=found.origin,
             evidence=evidence,
             quotes=found.quotes,

@@ -161,15 +161,7 @@ def shown_note(note: str) -> str:
 
 def shown_text(text: str) -> str:
     """Words that may quote a recording (a comment, an exception's) as a report may print them."""
-    return _cut(printable(_masked(text).decode("utf-8", "backslashreplace")))
-
-
-def printable(text: str) -> str:
-    """The text with what acts on a terminal, or hides in one, as escapes."""
-    # People give their reasons in their language: only what cannot be seen is escaped.
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else escape(c.encode("utf-8", "surrogatepass")) for c in text)
+    return _cut(secret.printable(_masked(text).decode("utf-8", "backslashreplace")))
 
 
 def _masked(text: str) -> bytes:

@@ -227,3 +227,19 @@ def quoted(octets: bytes, limit: int = 120) -> str:
 
 
 _ESCAPES = {0x0D: "\\r", 0x0A: "\\n", 0x09: "\\t"}
+
+
+def printable(text: str) -> str:
+    r"""The text on one line, what cannot be seen (controls, marks of direction, halves of pairs) as ``\x..``.
+
+    >>> printable("a\x1b[2J\u202e\n"), printable("é 🦊")
+    ('a\\x1b[2J\\u202e\\x0a', 'é 🦊')
+    """
+    # People give their reasons in their language: only what cannot be seen is escaped.
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escaped(ord(char)) for char in text)
+
+
+def _escaped(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -405,7 +405,12 @@ def escape(octets: bytes) -> str:
 
 
 _SHORT = {"\r": "\\r", "\n": "\\n", "\t": "\\t", "\\": "\\\\"}
-_UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|\\(?=x[0-9a-fA-F]{2})")
+# Controls, and what hides in a terminal: marks of direction, characters without width, halves of pairs.
+_HIDDEN = (
+    r"\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+)
+_UNPRINTABLE = re.compile(rf"[{_HIDDEN}]|\\(?=x[0-9a-fA-F]{{2}})")
+_UNSEEN = re.compile(rf"[\n{_HIDDEN}]")
 
 
 def escape_content(octets: bytes) -> list[str]:
@@ -443,10 +448,10 @@ def write(
     text_of = mask_text or (lambda octets: octets)
     lines: list[str] = []
     if item.note:
-        lines.append("# " + " ".join(item.note.split()))
+        lines.append(f"# {_one_line(item.note, text_of)}")
     if isinstance(item, Stream):
         if item.flow:
-            lines.append(f"@ flow: {item.flow}")
+            lines.append(f"@ flow: {_one_line(item.flow, text_of)}")
         for arrow, octets in _in_turn(item):
             lines += [f"{arrow} {escape(line)}" for line in text_of(octets).splitlines(keepends=True)]
         return "\n".join(lines) + "\n"
@@ -539,8 +544,10 @@ def _shown(line: FieldLine, mask: Mask | None) -> str:
     return f"{escape(line.name).replace(':', chr(92) + 'x3a')}: {escape(value)}"
 
 
-def _masked(text: str, text_of: Callable[[bytes], bytes]) -> str:
-    return text_of(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+def _one_line(text: str, text_of: Callable[[bytes], bytes]) -> str:
+    """A fact or a note: words of the recorder's or of somebody's, which have no escapes that ``parse`` would undo."""
+    words = text_of(" ".join(text.split()).encode("utf-8", "surrogatepass"))
+    return _UNSEEN.sub(_as_hex, words.decode("utf-8", "surrogatepass"))
 
 
 def _facts_of(exchange: Exchange, text_of: Callable[[bytes], bytes]) -> list[str]:
@@ -564,6 +571,8 @@ def _facts_of(exchange: Exchange, text_of: Callable[[bytes], bytes]) -> list[str
         "injected": " ".join(str(at) for at, frame in enumerate(exchange.frames, 1) if frame.injected)
         or None,
         "dropped": exchange.dropped or None,
-        "error": _masked(" ".join(exchange.error.split()), text_of) if exchange.error else None,
+        "error": exchange.error or None,
     }
-    return [f"@ {name}: {value}" for name, value in values.items() if value is not None]
+    return [
+        f"@ {name}: {_one_line(str(value), text_of)}" for name, value in values.items() if value is not None
+    ]

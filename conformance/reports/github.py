@@ -9,6 +9,7 @@ from __future__ import annotations
 from conformance.finding import Finding, Look, Run
 from conformance.reports import wording
 from conformance.rule import ERROR, NOTE, WARNING
+from conformance.secret import printable
 
 _COMMANDS = {ERROR: "error", WARNING: "warning", NOTE: "notice"}
 
@@ -20,7 +21,7 @@ def report(run: Run, look: Look) -> str:
             "error",
             text,
             title="hoplint",
-            **({"file": wording.printable(wording.file(path))} if path else {}),
+            **({"file": printable(wording.file(path))} if path else {}),
         )
         for path, text in wording.failures(run)
     ]
@@ -37,8 +38,8 @@ def _annotation(group: list[Finding]) -> str:
         text += f"\nalso in: {wording.others(group)}"
     return _command(
         _COMMANDS[finding.severity],
-        "\n".join(map(wording.printable, text.split("\n"))),
-        file=wording.printable(wording.file(finding.at.recording)),
+        "\n".join(map(printable, text.split("\n"))),
+        file=printable(wording.file(finding.at.recording)),
         line=str(finding.at.line or 1),
         title=f"hoplint {finding.rule}",
     )

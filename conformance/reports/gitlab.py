@@ -12,6 +12,7 @@ import json
 from conformance.finding import Finding, Look, Run
 from conformance.reports import wording
 from conformance.rule import ERROR, NOTE, WARNING
+from conformance.secret import printable
 
 _SEVERITIES = {ERROR: "critical", WARNING: "major", NOTE: "info"}
 
@@ -38,9 +39,9 @@ def report(run: Run, look: Look) -> str:
 
 def _entry(rule: str, text: str, fingerprint: str, severity: str, path: str, line: int) -> dict[str, object]:
     return {
-        "description": wording.printable(text),
+        "description": printable(text),
         "check_name": rule,
         "fingerprint": fingerprint,
         "severity": severity,
-        "location": {"path": wording.printable(wording.file(path)), "lines": {"begin": line}},
+        "location": {"path": printable(wording.file(path)), "lines": {"begin": line}},
     }

@@ -7,6 +7,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from conformance.finding import Finding, Look, Run, Summary
 from conformance.reports import wording
+from conformance.secret import printable
 
 _LISTED = 50
 """Findings of one rule in one recording that are listed."""
@@ -17,7 +18,7 @@ def report(run: Run, look: Look) -> str:
     root = Element("testsuites", name="hoplint")
     failures = wording.failures(run)
     for number, summary in enumerate(run.recordings):
-        suite = SubElement(root, "testsuite", name=wording.printable(summary.path), id=str(number))
+        suite = SubElement(root, "testsuite", name=printable(summary.path), id=str(number))
         failed = [text for path, text in failures if path == summary.path]
         if failed:
             _error(suite, failed)
@@ -60,9 +61,7 @@ def _cases(suite: Element, run: Run, summary: Summary) -> None:
 def _failure(case: Element, findings: list[Finding]) -> None:
     first = findings[0]
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    failure = SubElement(
-        case, "failure", type=str(first.severity), message=wording.printable(first.why) + more
-    )
+    failure = SubElement(case, "failure", type=str(first.severity), message=printable(first.why) + more)
     failure.text = _listed(
         f"{wording.where(finding)} {wording.place(finding)}, {wording.asked(finding)}: {finding.why}"
         for finding in findings
@@ -75,7 +74,7 @@ def _error(suite: Element, texts: list[str]) -> None:
 
 
 def _listed(lines: Iterable[str]) -> str:
-    shown = [wording.printable(line) for line in lines]
+    shown = [printable(line) for line in lines]
     more = [f"and {len(shown) - _LISTED} more"] if len(shown) > _LISTED else []
     return "\n".join(["", *shown[:_LISTED], *more, ""])
 

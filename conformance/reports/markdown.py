@@ -12,6 +12,7 @@ from conformance import breaks
 from conformance.finding import Finding, Look, Run
 from conformance.reports import wording
 from conformance.rule import Rule, Severity
+from conformance.secret import printable
 
 LIMIT = 1_000_000
 """Octets; GitHub takes no summary over 1 MiB."""
@@ -125,7 +126,7 @@ def _code(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9 ]", lambda char: f"&#{ord(char[0])};", wording.printable(text))
+    return re.sub(r"[^A-Za-z0-9 ]", lambda char: f"&#{ord(char[0])};", printable(text))
 
 
 def _cut(parts: list[str]) -> str:

@@ -17,6 +17,7 @@ from conformance.finding import Finding, Location, Look, Run
 from conformance.reports import wording
 from conformance.reports.json import parsers_object
 from conformance.rule import ERROR, NOTE, WARNING, Rule
+from conformance.secret import printable
 
 RESULTS = 25_000
 """GitHub refuses a log with more results."""
@@ -36,7 +37,7 @@ def report(run: Run, look: Look) -> str:
     for suppressed in run.suppressed[: RESULTS - len(shown)]:
         excuse = {
             "kind": "inSource" if suppressed.by == "inline" else "external",
-            "justification": wording.printable(suppressed.reason) or "no reason is given",
+            "justification": printable(suppressed.reason) or "no reason is given",
         }
         results.append({**_result(run, suppressed.finding, numbers), "suppressions": [excuse]})
     failures = wording.failures(run)
@@ -130,12 +131,12 @@ def _result(run: Run, finding: Finding, numbers: dict[str, int]) -> dict[str, ob
     region: dict[str, object] = {"startLine": at.line or 1}
     marked = next((quote for quote in finding.quotes if quote.marked), None)
     if marked is not None:
-        region["snippet"] = {"text": wording.printable(marked.text)}
+        region["snippet"] = {"text": printable(marked.text)}
     return {
         "ruleId": finding.rule,
         "ruleIndex": numbers[finding.rule],
         "level": str(finding.severity),
-        "message": {"text": _unlinked(f"{wording.printable(finding.why)} ({context})")},
+        "message": {"text": _unlinked(f"{printable(finding.why)} ({context})")},
         "locations": [
             {
                 "physicalLocation": {"artifactLocation": _artifact(at.recording), "region": region},

@@ -13,6 +13,7 @@ from html import escape as _escape
 from conformance.finding import Entry
 from conformance.reports import wording
 from conformance.rule import Severity
+from conformance.secret import printable
 
 _LANES = 60
 """Lanes that are drawn."""
@@ -174,4 +175,4 @@ def _seconds(seconds: float) -> str:
 
 def escape(text: str) -> str:
     """The text for any place in the page: printable, and nothing in it means anything to HTML."""
-    return _escape(wording.printable(text), quote=True)
+    return _escape(printable(text), quote=True)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from conformance.finding import Finding, Run
 from conformance.rule import Rule, Severity
+from conformance.secret import printable
 
 _ALIKE = 12
 """How many further places of a repeated finding are listed by number."""
@@ -157,18 +158,3 @@ def parsers(run: Run) -> str:
 def plural(count: int, noun: str) -> str:
     """``1 finding``, ``2 findings``."""
     return f"{count} {noun}" + ("" if count == 1 else "s")
-
-
-def printable(text: str) -> str:
-    r"""The text on one line, what cannot be seen (controls, marks of direction, halves of pairs) as ``\x..``.
-
-    >>> printable("a\x1b[2J\u202e\n"), printable("é 🦊")
-    ('a\\x1b[2J\\u202e\\x0a', 'é 🦊')
-    """
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else _escaped(ord(char)) for char in text)
-
-
-def _escaped(code: int) -> str:
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
