@@ -23,6 +23,7 @@ from conformance.arguments import FAILED, parser
 from conformance.finding import Look, Run
 from conformance.message import Stream
 from conformance.rule import OWN_RULES, RULES, Rule, Severity, UnknownName, load
+from conformance.secret import printable
 
 if TYPE_CHECKING:
     from conformance import lint
@@ -70,12 +71,12 @@ def _complete(words: argparse.ArgumentParser) -> None:
 
 
 def _fail(problem: str) -> int:
-    print(f"hoplint: error: {problem}", file=sys.stderr)  # noqa: T201
+    print(f"hoplint: error: {printable(problem)}", file=sys.stderr)  # noqa: T201
     return FAILED
 
 
 def _note(text: str) -> None:
-    print(f"hoplint: {text}", file=sys.stderr)  # noqa: T201
+    print(f"hoplint: {printable(text)}", file=sys.stderr)  # noqa: T201
 
 
 def _write(text: str, to: TextIO | None = None) -> None:
@@ -206,7 +207,7 @@ def _fix(options: argparse.Namespace) -> int:
             )
         except fix.CannotFix as problem:
             raise Failure(str(problem)) from None
-    told = f"{options.path}: {fix.told(fixed)}"
+    told = f"{printable(options.path)}: {fix.told(fixed)}"
     if options.diff:
         _write(fixed.diff)
     if options.format == "full" and not options.diff:
@@ -597,7 +598,7 @@ def _config(options: argparse.Namespace) -> int:
     loaded = _settings(options)
     rows = settings.rows(loaded)
     width = max(len(f"{key} = {value}") for key, value, _ in rows)
-    _write("".join(f"{f'{key} = {value}':<{width}}  # {source}\n" for key, value, source in rows))
+    _write("".join(f"{printable(f'{key} = {value}'):<{width}}  # {printable(source)}\n" for key, value, source in rows))
     return 0
 
 
