@@ -11,16 +11,22 @@ framing has rules of its own for content that is cut off. One defect is one find
 
 from __future__ import annotations
 
+import base64
+import binascii
 import codecs
+import hashlib
 import re
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from urllib.parse import unquote_to_bytes
 
 from conformance import content as c
 from conformance import known
-from conformance.grammar import PARAMETER, QUOTED_STRING, parameters
-from conformance.message import Exchange, FieldLine, Message, Request
-from conformance.rule import ERROR, WARNING, Hits, rule
+from conformance.grammar import OWS, PARAMETER, QUOTED_STRING, date, parameters
+from conformance.message import Exchange, FieldLine, Message, Request, Response, split_members
+from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted, shown
+from conformance.structured import Item, Malformed, parse_dictionary
 
 STREAMS = frozenset(
     {
@@ -967,3 +973,616 @@ def _admits(asked: bytes, media: bytes) -> bool:
 
 _ANYTHING = frozenset({b"*/*", b"application/octet-stream", b"application/binary"})
 """openai-python asks for files and speech with the last two, whatever they are."""
+
+
+@rule("RFC 8259 §11", severity=NOTE, fields=("content-type",))
+def json_charset_parameter(message: Message) -> Hits:
+    """The media type application/json carries a charset parameter.
+
+    JSON is UTF-8, the type has no such parameter, and who reads one anyway reads it in vain; who compares the
+    whole value with ``application/json`` finds something else. Many frameworks append it to everything.
+
+    > Note: No "charset" parameter is defined for this registration. Adding one really has no effect on
+    > compliant recipients.
+
+    Bad::
+
+        > POST /v1/messages HTTP/1.1
+        > Host: api.example
+        > Content-Type: application/json; charset=utf-8
+        > Content-Length: 13
+        >
+        > {"model":"m"}
+
+    Good::
+
+        > POST /v1/messages HTTP/1.1
+        > Host: api.example
+        > Content-Type: application/json
+        > Content-Length: 13
+        >
+        > {"model":"m"}
+    """
+    if (
+        c.media_type(message) == b"application/json"
+        and (found := _parameter(message, b"charset")) is not None
+    ):
+        yield found[0], f"application/json with charset {quoted(found[1], 40)}, which it does not have"
+
+
+@rule(
+    *("RFC 9110 §8.4.1", "RFC 9110 §12.5.3", "RFC 7231 §3.1.2.2"),
+    severity=NOTE,
+    fields=("content-encoding",),
+)
+def identity_content_encoding(message: Message) -> Hits:
+    """Content-Encoding says identity.
+
+    The word is for Accept-Encoding, where it asks for no coding; as a coding it is none, and decoders that look
+    every name up refuse the message. Leave the header out.
+
+    > The "identity" token is used as a synonym for "no encoding" in order to communicate when no encoding is
+    > preferred.
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Encoding: identity
+        < Content-Length: 2
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Accept-Encoding: identity
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Length: 2
+    """
+    for line in message.fields.lines("content-encoding"):
+        if any(member.strip(OWS).lower() == b"identity" for member in line.value.split(b",")):
+            yield line, f"Content-Encoding {shown(line.name, line.value)}: identity is no coding"
+
+
+@rule(
+    *("RFC 9110 §8.4", "RFC 9112 §7.2", "RFC 7230 §4.2"),
+    severity=WARNING,
+    fields=("transfer-encoding",),
+    verbatim=True,
+)
+def same_content_and_transfer_coding(message: Message) -> Hits:
+    """One coding is named by both Content-Encoding and Transfer-Encoding.
+
+    Content that was compressed once is decoded twice, or the other way round: one hop undoes the transfer
+    coding and drops that header, the next finds compressed content no more. Nobody compresses twice on purpose.
+
+    > Unlike Transfer-Encoding (Section 6.1 of [HTTP/1.1]), the codings listed in Content-Encoding are a
+    > characteristic of the representation
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > TE: gzip
+        > Accept-Encoding: gzip
+        > Connection: TE
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: application/json
+        < Content-Encoding: gzip
+        < Transfer-Encoding: gzip, chunked
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Accept-Encoding: gzip
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Type: application/json
+        < Content-Encoding: gzip
+        < Transfer-Encoding: chunked
+    """
+    if "content-encoding" not in message.fields:
+        return
+    listed = {value.lower().removeprefix(b"x-") for value in message.fields.values("transfer-encoding")}
+    both = listed & {coding.removeprefix(b"x-") for coding in c.codings(message)}
+    for coding in sorted(both):
+        line = message.fields.lines("transfer-encoding")[0]
+        yield line, f"{quoted(coding, 40)} is named by Content-Encoding, too"
+
+
+@rule("RFC 7578 §4.2", severity=ERROR, evidence="body", fields=("content-type",))
+def form_part_without_name(request: Request) -> Hits:
+    """A form-data part has no name.
+
+    Servers drop the part, or refuse the form: an upload of a file for fine-tuning is answered with "field
+    required" although the file is there. A part that was put together by hand, or by a library for mail, which
+    knows no names, is the usual source.
+
+    > The Content-Disposition header field MUST also contain an additional parameter of "name"
+
+    Bad::
+
+        > POST /v1/files HTTP/1.1
+        > Host: api.example
+        > Content-Type: multipart/form-data; boundary=a1b2
+        > Content-Length: 80
+        >
+        > --a1b2
+        > Content-Disposition: attachment; filename="train.jsonl"
+        >
+        > {"a":1}
+        > --a1b2--
+
+    Good::
+
+        > POST /v1/files HTTP/1.1
+        > Host: api.example
+        > Content-Type: multipart/form-data; boundary=a1b2
+        > Content-Length: 92
+        >
+        > --a1b2
+        > Content-Disposition: form-data; name="file"; filename="train.jsonl"
+        >
+        > {"a":1}
+        > --a1b2--
+    """
+    boundary = _parameter(request, b"boundary")
+    if c.media_type(request) != b"multipart/form-data" or boundary is None or not boundary[1]:
+        return
+    octets = _octets(request)
+    if octets is None:
+        return
+    for number, head in enumerate(_part_heads(octets, boundary[1]), 1):
+        said = next(
+            (line for line in head.split(b"\n") if line.lower().startswith(b"content-disposition:")), b""
+        )
+        given = [part.partition(b"=")[0].strip(OWS).lower() for part in parameters(said.rstrip(b"\r"))[1:]]
+        if b"name" not in given:
+            yield request, f"part {number} of the form has no name"
+            return
+
+
+def _part_heads(octets: bytes, boundary: bytes) -> Iterator[bytes]:
+    """The header sections of the parts of multipart content, folded lines put together (RFC 2046 §5.1.1)."""
+    # The first delimiter may be at the very beginning; the preamble before it is no part.
+    for part in (b"\n" + octets).split(b"\n--" + boundary)[1:]:
+        if part.startswith(b"--"):
+            return
+        if part[:1] not in (b"\r", b"\n", b" ", b"\t"):
+            continue  # a longer word that begins like the boundary
+        head, end, _ = part.replace(b"\r\n", b"\n", 100).partition(b"\n\n")
+        if end:
+            yield _FOLD.sub(b" ", head.lstrip(b"\n"))
+
+
+_FOLD = re.compile(rb"\n[ \t]")
+
+_TCHARS = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+# weight = OWS ";" OWS "q=" qvalue; a parameter q of a media range is the weight       (RFC 9110 §12.4.2)
+_WEIGHT = rb"(?:[ \t]*+;[ \t]*+[qQ]=(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?"
+_PARAMETER = (
+    rb"(?:[ \t]*+;(?![ \t]*[qQ]=)[ \t]*+(?:"
+    + _TCHARS
+    + rb"=(?:"
+    + _TCHARS
+    + rb"|"
+    + QUOTED_STRING.pattern
+    + rb"))?+)*+"
+)
+_ACCEPTS: Mapping[str, re.Pattern[bytes]] = {
+    # media-range = ( "*/*" / ( type "/" "*" ) / ( type "/" subtype ) ) parameters       (RFC 9110 §12.5.1)
+    "accept": re.compile(
+        rb"(?i)(?:\*/\*|"
+        + _TCHARS
+        + rb"/"
+        + _TCHARS
+        + rb")"
+        + _PARAMETER
+        + _WEIGHT
+        + _PARAMETER
+        + rb"[ \t]*+"
+    ),
+    "accept-charset": re.compile(_TCHARS + _WEIGHT),
+    "accept-encoding": re.compile(_TCHARS + _WEIGHT),
+    # language-range = (1*8ALPHA *("-" 1*8alphanum)) / "*"                             (RFC 4647 §2.1)
+    "accept-language": re.compile(rb"(?:[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*+|\*)" + _WEIGHT),
+}
+_UNPRINTABLE = re.compile(rb"[^\t\x20-\x7e]")
+
+
+@rule(
+    *("RFC 9110 §12.4.2", "RFC 9110 §12.5", "RFC 7231 §5.3"),
+    severity=WARNING,
+    fields=tuple(_ACCEPTS),
+)
+def accept_malformed(request: Request) -> Hits:
+    """An Accept header is malformed.
+
+    Servers ignore it and choose for themselves, or answer 400 or 406. ``Accept: json``, a weight above 1 or with
+    no digit before the point (Java's HttpURLConnection: ``*; q=.2``), a semicolon between types and a locale in
+    the place of a language (``en_US``) are the usual forms.
+
+    > qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] )
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Accept: json
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Accept-Language: en_US, en;q=1.5
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > Accept: text/event-stream, application/json;q=0.9, */*;q=0.1
+        > Accept-Encoding: gzip, br;q=0.5, *;q=0
+        > Accept-Language: en-US, en;q=0.5
+    """
+    for name, form in _ACCEPTS.items():
+        for line in request.fields.lines(name):
+            if line.value.count(b'"') % 2 or _UNPRINTABLE.search(line.value):
+                continue  # quoted-string-malformed, and what stands in no value at all
+            members = (member.strip(OWS) for member in split_members(line.value))
+            wrong = next((member for member in members if member and not form.fullmatch(member)), None)
+            if wrong is not None:
+                what = "no media range" if name == "accept" else "malformed"
+                yield (
+                    line,
+                    f"in {line.shown_name} {shown(line.name, line.value)}, {quoted(wrong, 60)} is {what}",
+                )
+
+
+SKEW = 300.0
+"""Seconds by which clocks may differ: what AWS and most verifiers of tokens let pass."""
+_CACHED = ("age", "x-cache", "cf-cache-status", "cache-status", "x-cache-status", "x-varnish")
+
+
+@rule(
+    *("RFC 9110 §6.6.1", "RFC 9110 §5.6.7", "RFC 7231 §7.1.1.2"),
+    severity=WARNING,
+    fields=("date",),
+)
+def date_skewed(exchange: Exchange) -> Hits:
+    """Date differs from the time of recording by more than the tolerance.
+
+    One of two clocks is wrong, the server's or the recorder's, and signatures, lifetimes of tokens and dates in
+    Retry-After are judged by it. Five minutes are what AWS and most verifiers let pass. Answers out of a cache
+    bear the date on which they were made, and so do those that a recorder replays.
+
+    > A recipient with a clock that receives a response message without a Date header field MUST record the time
+    > it was received and append a corresponding Date header field to the message's header section if it is
+    > cached or forwarded downstream.
+
+    Bad::
+
+        @ started: 1795144455
+        @ answered: 1795144456
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 04:14:16 GMT
+        < Content-Length: 2
+
+    Good::
+
+        @ started: 1795144455
+        @ answered: 1795144456
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:16 GMT
+        < Content-Length: 2
+    """
+    response = exchange.response
+    if response is None or exchange.is_replay or not response.fields.names.isdisjoint(_CACHED):
+        return
+    sent = date(response.fields.one("date") or b"")
+    times = [time for time in (exchange.started, exchange.answered, exchange.ended) if time is not None]
+    if sent is None or not times:
+        return
+    moment = sent.timestamp()
+    # Servers write the date when they begin or when they end; between these every moment is right.
+    early, late = min(times) - moment, moment - max(times)
+    if max(early, late) > SKEW:
+        line = response.fields.lines("date")[0]
+        direction = (
+            f"{early:.0f} s before the request" if early > late else f"{late:.0f} s after the response"
+        )
+        yield line, f"Date {shown(line.name, line.value)} is {direction} by the recorder's clock"
+
+
+@rule(*("RFC 9110 §10.1.5", "RFC 7231 §5.5.3"), severity=NOTE)
+def user_agent_missing(request: Request) -> Hits:
+    """The request has no User-Agent or one that names no product.
+
+    Providers and the firewalls in front of them refuse or throttle clients without a name, and nobody who looks
+    for a broken client finds it. Routers that make requests of their own (health checks, discovery) often send
+    none.
+
+    > A user agent SHOULD send a User-Agent header field in each request unless specifically configured not to
+    > do so.
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > User-Agent: my-agent/2.1
+    """
+    lines = request.fields.lines("user-agent")
+    if not lines and not _says_nothing(request):
+        yield request, "no User-Agent"
+    for line in lines:
+        if _PRODUCT.match(line.value) is None:
+            yield line, f"User-Agent {shown(line.name, line.value)} names no product"
+
+
+# product = token ["/" product-version]; what begins with no letter or digit is a dash or a bracket (match)
+_PRODUCT = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z]")
+
+
+# disposition-type *( ";" disposition-parm ), where a last semicolon is let pass       (RFC 6266 §4.1)
+_DISPOSITION = re.compile(
+    _TCHARS
+    + rb"(?:[ \t]*+;[ \t]*+(?:"
+    + _TCHARS
+    + rb"[ \t]*=[ \t]*(?:"
+    + _TCHARS
+    + rb"|"
+    + QUOTED_STRING.pattern
+    + rb"))?+)*+[ \t]*"
+)
+# ext-value = charset "'" [ language ] "'" value-chars                                 (RFC 8187 §3.2.1)
+_EXT_VALUE = re.compile(rb"(?i)(?:utf-8|iso-8859-1)'[a-z0-9\-]*'(?:%[0-9a-f]{2}|[!#$&+\-.^_`|~0-9a-z])*")
+
+
+@rule(*("RFC 6266 §4", "RFC 8187 §3.2"), severity=WARNING, fields=("content-disposition",))
+def content_disposition_malformed(message: Message) -> Hits:
+    """Content-Disposition is malformed or its filename is unsafe.
+
+    Downloads are saved under a wrong name, or where the server wants them: a client that joins ``../`` or a
+    path to its folder writes outside of it. A name with spaces needs quotes, one with letters beyond ASCII the
+    form ``filename*=UTF-8''caf%C3%A9.txt``.
+
+    > Recipients MUST NOT be able to write into any location other than one to which they are specifically
+    > entitled.
+
+    Bad::
+
+        > GET /v1/files/1/content HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Disposition: attachment; filename=my report.txt
+        < Content-Length: 2
+
+    Bad::
+
+        > GET /v1/files/1/content HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Disposition: attachment; filename="../.ssh/authorized_keys"
+        < Content-Length: 2
+
+    Good::
+
+        > GET /v1/files/1/content HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Content-Disposition: attachment; filename="my report.txt"; filename*=UTF-8''my%20report.txt
+        < Content-Length: 2
+    """
+    for line in message.fields.lines("content-disposition"):
+        value = line.value
+        if not value or _UNPRINTABLE.search(value) or known.JOINED["content-disposition"].search(value):
+            continue
+        said = f"Content-Disposition {shown(line.name, value)}"
+        if _DISPOSITION.fullmatch(value) is None:
+            if b'"' not in _QUOTED.sub(b"", value):  # else it is quoted-string-malformed
+                yield line, f"{said} does not follow type; name=value"
+        elif (problem := _unsafe_name(value)) is not None:
+            yield line, f"{said} {problem}"
+
+
+_QUOTED = re.compile(QUOTED_STRING.pattern)
+
+
+def _unsafe_name(value: bytes) -> str | None:
+    for part in parameters(value)[1:]:
+        name, _, given = part.partition(b"=")
+        name, given = name.strip(OWS).lower(), given.strip(OWS)
+        if name == b"filename*":
+            if _EXT_VALUE.fullmatch(given) is None:
+                return "has a filename* that is no charset'language'value"
+            given = unquote_to_bytes(given.rpartition(b"'")[2])
+        elif name == b"filename":
+            given = re.sub(rb"\\(.)", rb"\1", given[1:-1]) if given.startswith(b'"') else given
+        else:
+            continue
+        if b"/" in given or b"\\" in given or given in (b".", b".."):
+            return "names a file in another folder"
+        if any(octet < 0x20 or octet == 0x7F for octet in given):
+            return "names a file with control characters"
+    return None
+
+
+_MEMBERS = {"type": str, "title": str, "status": int, "detail": str, "instance": str}
+"""Of a problem document, all of them optional (RFC 9457 §3.1)."""
+
+
+@rule(
+    *("RFC 9457 §3", "RFC 7807 §3"),
+    severity=NOTE,
+    evidence="headers + body",
+    fields=("content-type",),
+)
+def problem_details_malformed(response: Response) -> Hits:
+    """Content labelled application/problem+json is no problem document, or the reverse.
+
+    Generic error handlers look for the label and read title, detail and status: of another document they show
+    nothing, and a problem under application/json they never see. A status member that is not the response's
+    misleads whoever reads the content only.
+
+    > The canonical model for problem details is a JSON object.
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 503 Service Unavailable
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Retry-After: 5
+        < Content-Type: application/problem+json
+        < Content-Length: 39
+        <
+        < {"title":"No worker left","status":500}
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 503 Service Unavailable
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < Retry-After: 5
+        < Content-Type: application/problem+json
+        < Content-Length: 39
+        <
+        < {"title":"No worker left","status":503}
+    """
+    media = c.media_type(response)
+    if media not in (b"application/problem+json", b"application/json") or _labelled_json(response) is None:
+        return
+    parsed = c.json_of(response)
+    if parsed is None or parsed.problem is not None:
+        return
+    line, document = response.fields.lines("content-type")[0], parsed.value
+    if media == b"application/json":
+        is_one = isinstance(document, dict) and document.keys() >= {"type", "title", "status"}
+        if is_one and response.status >= 400 and document["status"] == response.status:
+            yield line, "a problem document labelled application/json"
+        return
+    if not isinstance(document, dict):
+        yield line, "application/problem+json that is no object"
+        return
+    for name, kind in _MEMBERS.items():
+        value = document.get(name)
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            yield (
+                line,
+                f"{name} in a problem document is {'a number' if kind is int else 'text'}, and here is not",
+            )
+            return
+    status = document.get("status")
+    if status is not None and status != response.status:
+        yield line, f"the problem document says status {status}, the response {response.status}"
+
+
+_HASHES: Mapping[str, Callable[[bytes], bytes]] = {
+    "sha-256": lambda octets: hashlib.sha256(octets).digest(),
+    "sha-512": lambda octets: hashlib.sha512(octets).digest(),
+    # not for security: what senders that know nothing better write
+    "sha": lambda octets: hashlib.sha1(octets, usedforsecurity=False).digest(),
+    "md5": lambda octets: hashlib.md5(octets, usedforsecurity=False).digest(),
+}
+"""RFC 9530 §7.2's registry, as far as hashlib goes."""
+_DIGESTS = ("content-digest", "repr-digest", "digest", "content-md5")
+
+
+@rule(
+    *("RFC 9530 §2", "RFC 9530 §3", "RFC 3230 §4.3"),
+    severity=ERROR,
+    evidence="headers + body",
+    fields=_DIGESTS,
+    verbatim=True,
+)
+def digest_mismatch(message: Message) -> Hits:
+    """A digest header does not match the content.
+
+    A hop changed the content, decompressed or compressed it, and left the digest, or copied it from another
+    answer: recipients that check refuse the message, and signatures over the digest are void. Digests of what a
+    part, HEAD or 304 does not hold are not judged, nor algorithms that Python does not have.
+
+    > The Content-Digest HTTP field can be used in requests and responses to communicate digests that are
+    > calculated using a hashing algorithm applied to the actual message content
+
+    Bad::
+
+        > POST /v1/messages HTTP/1.1
+        > Host: api.example
+        > Content-Type: application/json
+        > Content-Digest: sha-256=:RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o=:
+        > Content-Length: 13
+        >
+        > {"model":"m"}
+
+    Good::
+
+        > POST /v1/messages HTTP/1.1
+        > Host: api.example
+        > Content-Type: application/json
+        > Content-Digest: sha-256=:RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o=:
+        > Content-Length: 2
+        >
+        > {}
+    """
+    if not message.body or not c.is_whole(message):
+        return
+    is_representation = not isinstance(message, Response) or message.status == 200
+    for fields in (message.fields, message.trailers):
+        for name in _DIGESTS:
+            lines = fields.lines(name)
+            if not lines or not (is_representation or name == "content-digest"):
+                continue
+            for algorithm, said in _said_digests(name, b", ".join(line.value for line in lines)):
+                octets = message.content
+                hashed = _HASHES.get(algorithm)
+                if octets is None or hashed is None or hashed(octets) == said:
+                    continue
+                right = base64.b64encode(hashed(octets)).decode()
+                yield (
+                    lines[0],
+                    (
+                        f"{lines[0].shown_name} gives {base64.b64encode(said[:64]).decode()} as {algorithm}, and the "
+                        f"{len(octets)} octets of content have {right}"
+                    ),
+                )
+
+
+def _said_digests(name: str, value: bytes) -> Iterator[tuple[str, bytes]]:
+    """(algorithm, digest) of each member of a digest field; what cannot be read is left out."""
+    if name.endswith("-digest"):
+        try:
+            members = parse_dictionary(value)
+        except Malformed:
+            return  # structured-field-malformed
+        for key, member in members.items():
+            if isinstance(member, Item) and isinstance(member.value, bytes):
+                yield key, member.value
+        return
+    for part in value.split(b","):
+        algorithm, equals, encoded = (
+            part.strip(OWS).partition(b"=") if name == "digest" else (b"md5", b"=", part)
+        )
+        try:
+            digest = base64.b64decode(encoded.strip(OWS), validate=True)
+        except binascii.Error:
+            continue
+        if equals and digest:
+            yield algorithm.decode("latin-1").lower(), digest

@@ -10,7 +10,7 @@ RULES = load()
 
 ADVICE = frozenset(
     {
-        "201-without-location", "415-without-accept", "error-without-content", "no-store-missing-on-completion",
+        "201-without-location", "415-without-accept", "error-without-content", "json-charset-parameter", "no-store-missing-on-completion",
         "unregistered-status-code", "user-agent-missing", "via-missing", "header-added-by-hop",
     }
 )  # fmt: skip
