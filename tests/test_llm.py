@@ -4,11 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from conformance import llm
 from conformance.message import Exchange, Fields, Request, Response
+
+SSE = b"text/event-stream"
 
 type Document = dict[str, Any] | list[Any]
 
@@ -337,3 +339,40 @@ def test_whatever_is_said_can_be_read(target: str, said: list[Any], is_stream: b
         llm.reply(streamed(target, *[json.dumps(one) for one in said]))
     else:
         llm.reply(answered(target, json.dumps(said[0] if said else {}).encode()))
+
+
+PIECES = (
+    '{"a": 1}',
+    '{"a": 1',
+    '"b": 2}',
+    '{"c": [1',
+    "2]}",
+    "[1",
+    "2]",
+    "1, 2",
+    "1",
+    "",
+    " ",
+    "[DONE]",
+    '"',
+    "NaN",
+    "é",
+)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=6))
+@example(["1, 2", "[3", "4]"])
+@example(['{"a": 1}', '{"a": 1}', "[DONE]"])
+def test_events_read_all_at_once_say_what_each_says(data: list[str]) -> None:
+    exchange = answered("/v1/chat/completions", "".join(f"data: {one}\n\n" for one in data).encode(), SSE)
+    assert exchange.response is not None
+    pieces = llm.pieces(exchange.response)
+    assert pieces is not None
+    assert [piece.event.data.decode() for piece in pieces] == data
+    for piece, one in zip(pieces, data, strict=True):
+        try:
+            said = json.loads(one, parse_constant=lambda name: json.loads(""))
+        except ValueError:
+            assert (piece.is_json, piece.said, piece.is_done) == (False, None, one == "[DONE]")
+        else:
+            assert (piece.is_json, piece.said) == (True, said)
