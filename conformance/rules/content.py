@@ -1245,6 +1245,8 @@ def accept_malformed(request: Request) -> Hits:
 
 SKEW = 300.0
 """Seconds by which clocks may differ: what AWS and most verifiers of tokens let pass."""
+NO_CLOCK = 1e9
+"""Seconds since 1970 below which times are none of a clock: transcripts written by hand count from 0."""
 _CACHED = ("age", "x-cache", "cf-cache-status", "cache-status", "x-cache-status", "x-varnish")
 
 
@@ -1289,7 +1291,7 @@ def date_skewed(exchange: Exchange) -> Hits:
         return
     sent = date(response.fields.one("date") or b"")
     times = [time for time in (exchange.started, exchange.answered, exchange.ended) if time is not None]
-    if sent is None or not times:
+    if sent is None or not times or min(times) < NO_CLOCK:
         return
     moment = sent.timestamp()
     # Servers write the date when they begin or when they end; between these every moment is right.

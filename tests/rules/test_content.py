@@ -555,6 +555,7 @@ def test_malformed_accepts(name: str, value: str) -> None:
         ({"answered": 0.0}, 302, True),
         ({"ended": 0.0}, 302, True),
         ({}, 99999, False),
+        ({"started": 100.0 - 1795144455, "ended": 101.0 - 1795144455}, 0, False),  # counted from 0, by hand
         ({"started": 0.0, "is_replay": True}, 9999, False),
     ],
 )
