@@ -1,16 +1,19 @@
 """WebSocket frames in the octets of a connection, behind the 101 that opened it (RFC 6455 §5.2).
 
-Parsers that serve traffic fail the connection at the first frame they dislike; this one reads on, because a wrong
-mask or a reserved bit does not move the end of a frame. Payloads are looked at, not copied: memory does not grow
-with the number of frames, of which two octets are enough to make one.
+Parsers that serve traffic fail the connection at the first frame they dislike; ``breaches`` reads on, because a
+wrong mask or a reserved bit does not move the end of a frame. ``messages`` puts together what the frames carry, as
+far as it can be sure of it. Both are bounded: two octets are enough to make a frame, and a few compressed ones to
+make a gigabyte.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from conformance.message import Breach, Response, Side, Span
+from conformance.grammar import parameters
+from conformance.message import Breach, Frame, Response, Side, Span
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 _NAMES = {
@@ -18,6 +21,10 @@ _NAMES = {
 }  # fmt: skip
 _DEFLATE = b"permessage-deflate"
 
+MAX_MESSAGES = 100_000
+"""Messages and control frames of one side that are put together."""
+MAX_INFLATED = 64 * 2**20
+"""Octets that the compressed messages of one side may become, all together."""
 MAX_CONTROL = 125
 """Octets of payload that a control frame may have (RFC 6455 §5.5)."""
 
@@ -81,10 +88,7 @@ def breaches(data: bytes, at: int, side: Side, opened: Response) -> tuple[Breach
 
     ``opened`` is the 101 whose Sec-WebSocket-Extensions say which reserved bits and opcodes may be in use.
     """
-    extensions = {
-        value.partition(b";")[0].strip(b" \t").lower()
-        for value in opened.fields.values("sec-websocket-extensions")
-    }
+    extensions = _extensions(opened).keys()
     is_known = extensions <= {_DEFLATE}  # another extension may give any meaning to what is reserved
     compresses = _DEFLATE in extensions
     found: dict[str, Breach] = {}
@@ -134,3 +138,88 @@ def _unexpected_bits(frame: WireFrame, compresses: bool) -> str:
     if compresses and frame.opcode in (TEXT, BINARY):
         bits &= 0b011
     return " and ".join(name for bit, name in ((4, "RSV1"), (2, "RSV2"), (1, "RSV3")) if bits & bit)
+
+
+def _extensions(opened: Response) -> dict[bytes, list[bytes]]:
+    """The extensions that a 101 agrees to, in lower case, with their parameters."""
+    agreed = (parameters(value.lower()) for value in opened.fields.values("sec-websocket-extensions"))
+    return {name: given for name, *given in agreed}
+
+
+def messages(data: bytes, at: int, side: Side, opened: Response) -> Iterator[tuple[int, Frame]]:
+    """What one side sent, as messages and control frames, each with the offset behind its last octet.
+
+    Ends where a frame is cut or breaks the protocol in a way that leaves its payload in doubt, where an extension
+    was agreed on that is not known here, and at the limits. Never raises.
+    """
+    extensions = _extensions(opened)
+    if not extensions.keys() <= {_DEFLATE}:
+        return
+    inflate = _Inflate(side, extensions[_DEFLATE]) if _DEFLATE in extensions else None
+    parts: list[bytes] = []
+    begun: WireFrame | None = None
+    for number, frame in enumerate(frames(data, at)):
+        end = frame.payload + frame.length
+        is_first = not frame.is_control and frame.opcode != CONTINUATION
+        if (
+            number == MAX_MESSAGES
+            or end > len(data)
+            or frame.opcode not in _NAMES
+            or _unexpected_bits(frame, inflate is not None)
+            or (not frame.is_control and is_first is (begun is not None))
+        ):
+            return
+        payload = _unmasked(data[frame.payload : end], frame.mask)
+        if frame.is_control:
+            yield end, _control(side, frame, payload)
+            continue
+        begun = begun or frame
+        parts.append(payload)
+        if not frame.fin:
+            continue
+        content: bytes | None = b"".join(parts)
+        if begun.rsv and inflate is not None:
+            content = inflate(b"".join(parts))
+        if content is None:
+            return
+        yield end, Frame(side, "TEXT" if begun.opcode == TEXT else "BINARY", content)
+        parts, begun = [], None
+
+
+def _control(side: Side, frame: WireFrame, payload: bytes) -> Frame:
+    if frame.opcode == CLOSE:
+        return Frame(
+            side, "CLOSE", payload[2:], code=int.from_bytes(payload[:2]) if len(payload) > 1 else None
+        )
+    return Frame(side, "PING" if frame.opcode == PING else "PONG", payload)
+
+
+def _unmasked(payload: bytes, mask: bytes | None) -> bytes:
+    if not mask or mask == b"\0\0\0\0":
+        return payload
+    size = len(payload)
+    key = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload) ^ int.from_bytes(key)).to_bytes(size)
+
+
+class _Inflate:
+    """permessage-deflate as one side uses it (RFC 7692 §7): its messages share a window, unless agreed otherwise."""
+
+    def __init__(self, side: Side, agreed: list[bytes]) -> None:
+        self._forgets = b"%s_no_context_takeover" % side.encode() in agreed
+        self._left = MAX_INFLATED
+        self._window: Any = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def __call__(self, payload: bytes) -> bytes | None:
+        """The message; None where it cannot be had."""
+        try:
+            # "Append 4 octets of 0x00 0x00 0xff 0xff to the tail end of the payload of the message." (§7.2.2)
+            content: bytes = self._window.decompress(payload + b"\x00\x00\xff\xff", self._left + 1)
+        except zlib.error:
+            return None
+        self._left -= len(content)
+        if self._left < 0:
+            return None
+        if self._forgets or self._window.eof:
+            self._window = zlib.decompressobj(-zlib.MAX_WBITS)
+        return content

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from conformance import known
-from conformance.frames import breaches
+from conformance.frames import breaches, messages
 from conformance.grammar import CHUNK_SIZE, CHUNK_SIZE_DIGITS, DIGITS, OWS
 from conformance.http2 import is_http2
 from conformance.message import (
@@ -109,6 +109,8 @@ def split(stream: Stream) -> Stream:
             down = _end(responses[-1])
             readable = _is_over(responses[-1])
     opened = exchanges[-1].response if exchanges and _opens_websocket(exchanges[-1]) else None
+    if opened is not None:
+        exchanges[-1] = _with_frames(exchanges[-1], stream, (up, down), opened)
     return replace(
         stream,
         client=replace(
@@ -169,6 +171,21 @@ def _is_over(message: Request | Response) -> bool:
 
 def _is_final(response: Response) -> bool:
     return not 100 <= response.status < 200 or response.status == 101
+
+
+def _with_frames(exchange: Exchange, stream: Stream, rest: tuple[int, int], opened: Response) -> Exchange:
+    """The exchange with what went over its WebSocket; without, where nobody can say in which order."""
+    found = [
+        (side.time_at(end - 1), frame)
+        for side, at in zip((stream.client, stream.server), rest, strict=True)
+        for end, frame in messages(side.data, at, side.side, opened)
+    ]
+    timed = [(time, frame) for time, frame in found if time is not None]
+    if len(timed) < len(found):
+        return exchange
+    frames = tuple(replace(frame, time=time) for time, frame in sorted(timed, key=lambda one: one[0]))
+    ended = frames[-1].time if frames else exchange.ended
+    return replace(exchange, frames=frames, ended=ended, evidence=exchange.evidence | Evidence.WEBSOCKET)
 
 
 def _opens_websocket(exchange: Exchange) -> bool:

@@ -1,16 +1,22 @@
 """Frames on the wire, with wsproto as the judge of what may be sent."""
 
 import struct
+import zlib
 
 import pytest
+import wsproto.events as ws
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wsproto import WSConnection
+from wsproto.connection import CLIENT, SERVER
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import FrameProtocol, ParseFailed
 
-from conformance.frames import breaches, frames
-from conformance.message import Fields, Octets, Response, Stream
+from conformance.frames import MAX_INFLATED, breaches, frames, messages
+from conformance.lint import Linter, Settings
+from conformance.message import Evidence, Exchange, Fields, Octets, Response, Side, Stream
 from conformance.octets import split
+from conformance.rule import load
 
 PLAIN = Response(code=b"101", fields=Fields())
 DEFLATE = Response(
@@ -178,3 +184,148 @@ def test_frames_are_looked_for_behind_a_101_to_websocket_only() -> None:
     assert found.server.breaches[0].span.start == found.server.rest
     other = upgraded(frame(0x83), b"Upgrade: h2c\r\n")
     assert (other.client.breaches, other.server.breaches) == ((), ())
+
+
+# ---- what the frames carry
+
+
+class Talk:
+    """Two wsproto peers, and what each of them sent, with the time of each piece."""
+
+    def __init__(self, *agreed: str, deflate: bool = True) -> None:
+        self.peers = {"client": WSConnection(CLIENT), "server": WSConnection(SERVER)}
+        self.sent: dict[str, list[bytes]] = {"client": [], "server": []}
+        self.times: dict[str, list[tuple[int, float]]] = {"client": [], "server": []}
+        self.clock = 0.0
+        offer = [PerMessageDeflate()] if deflate else []
+        self.send("client", ws.Request(host="api.example", target="/v1/responses", extensions=offer))
+        answer = PerMessageDeflate(**dict.fromkeys(agreed, True)) if deflate else None
+        self.send("server", ws.AcceptConnection(extensions=[answer] if answer else []))
+
+    def send(self, side: Side, event: ws.Event, *, cut: int = 10**9) -> None:
+        data = self.peers[side].send(event)
+        for at in range(0, len(data), cut):
+            self.clock += 1
+            self.times[side].append((sum(map(len, self.sent[side])), self.clock))
+            self.sent[side].append(data[at : at + cut])
+        other = self.peers["server" if side == "client" else "client"]
+        other.receive_data(data)
+        list(other.events())
+
+    def exchange(self) -> Exchange:
+        client, server = (
+            Octets(side=side, data=b"".join(self.sent[side]), times=tuple(self.times[side]))
+            for side in ("client", "server")
+        )
+        (found,) = split(Stream(client=client, server=server)).exchanges
+        return found
+
+
+said = st.lists(
+    st.tuples(
+        st.sampled_from(["client", "server"]),
+        st.sampled_from(["text", "bytes", "parts", "ping"]),
+        st.text(max_size=40) | st.integers(0, 70_000).map(lambda size: "a" * size),
+        st.integers(1, 5000),
+    ),
+    max_size=8,
+)
+takeovers = st.lists(
+    st.sampled_from(["client_no_context_takeover", "server_no_context_takeover"]), unique=True, max_size=2
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(said, takeovers, st.booleans())
+def test_messages_are_what_wsproto_sent(drawn, agreed: list[str], deflate: bool) -> None:
+    talk = Talk(*agreed, deflate=deflate)
+    expected = []
+    for side, kind, text, cut in drawn:
+        if kind == "ping":
+            talk.send(side, ws.Ping(payload=text.encode()[:100]), cut=cut)
+            expected.append((side, "PING", text.encode()[:100]))
+        elif kind == "bytes":
+            talk.send(side, ws.BytesMessage(data=text.encode()), cut=cut)
+            expected.append((side, "BINARY", text.encode()))
+        elif kind == "text":
+            talk.send(side, ws.TextMessage(data=text), cut=cut)
+            expected.append((side, "TEXT", text.encode()))
+        else:
+            talk.send(side, ws.TextMessage(data=text, message_finished=False), cut=cut)
+            talk.send(side, ws.Ping(payload=b"between"))
+            talk.send(side, ws.TextMessage(data="end"), cut=cut)
+            expected += [(side, "PING", b"between"), (side, "TEXT", text.encode() + b"end")]
+    talk.send("server", ws.CloseConnection(code=1011, reason="done"))
+    exchange = talk.exchange()
+    *others, close = exchange.frames
+    assert [(frame.sender, frame.opcode, frame.content) for frame in others] == expected
+    assert (close.sender, close.opcode, close.code, close.content) == ("server", "CLOSE", 1011, b"done")
+    assert close.time == exchange.ended == talk.clock
+    assert Evidence.WEBSOCKET in exchange.evidence
+
+
+def test_without_times_there_is_no_order() -> None:
+    talk = Talk()
+    talk.send("client", ws.TextMessage(data="hello"))
+    talk.times["client"].clear()
+    exchange = talk.exchange()
+    assert (exchange.frames, Evidence.WEBSOCKET in exchange.evidence) == ((), False)
+
+
+def carried(data: bytes, opened: Response = PLAIN) -> list[tuple[str, bytes]]:
+    return [(frame.opcode, frame.content) for _, frame in messages(data, 0, "server", opened)]
+
+
+HELLO = frame(0x81, b"hello")
+SURE = [("TEXT", b"hello")]
+
+
+@pytest.mark.parametrize(
+    ("more", "opened"),
+    [
+        pytest.param(frame(0x81, b"cut")[:-1], PLAIN, id="cut"),
+        pytest.param(frame(0x01, b"begun"), PLAIN, id="not finished"),
+        pytest.param(frame(0x80, b"a") + HELLO, PLAIN, id="continues nothing"),
+        pytest.param(frame(0x01, b"a") + HELLO, PLAIN, id="interrupted"),
+        pytest.param(frame(0xC1, b"a") + HELLO, PLAIN, id="compressed, not agreed on"),
+        pytest.param(frame(0x83) + HELLO, PLAIN, id="reserved opcode"),
+        pytest.param(frame(0xC1, b"\xff\xff\xff") + HELLO, DEFLATE, id="does not inflate"),
+    ],
+)
+def test_behind_what_cannot_be_read_nothing_is_said(more: bytes, opened: Response) -> None:
+    assert carried(HELLO + more, opened) == SURE
+
+
+def test_an_extension_nobody_knows_here_may_have_made_anything_of_the_payload() -> None:
+    assert carried(HELLO, OTHER) == []
+
+
+def test_a_wrong_mask_or_length_hides_nothing() -> None:
+    assert carried(frame(0x81, b"hello", masked=True) + frame(0x81, b"hello", coded=8)) == SURE * 2
+
+
+def test_closes_with_and_without_a_code() -> None:
+    found = [found for _, found in messages(frame(0x88) + frame(0x88, b"\x03\xe8why"), 0, "server", PLAIN)]
+    assert [(close.code, close.content) for close in found] == [(None, b""), (1000, b"why")]
+
+
+def test_what_swells_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    swelling = deflate.compress(b"a" * MAX_INFLATED) + deflate.flush(zlib.Z_SYNC_FLUSH)
+    small = frame(0x81, b"hello")
+    assert len(swelling) < MAX_INFLATED // 500
+    assert carried(small + frame(0xC1, swelling[:-4]) * 2 + small, DEFLATE)[2:] == []
+    monkeypatch.setattr("conformance.frames.MAX_MESSAGES", 3)
+    assert carried(small * 5) == SURE * 3
+
+
+def test_the_rules_about_sessions_judge_octets_too() -> None:
+    talk = Talk()
+    talk.send("client", ws.TextMessage(data='{"type":"response.create","model":"m","input":"Hi"}'))
+    talk.send("server", ws.TextMessage(data='{"type":"response.created","response":{"id":"r"}}'))
+    talk.send("server", ws.CloseConnection(code=1011))
+    linter = Linter(load(), None, Settings(), "example")
+    linter.take(talk.exchange())
+    assert not linter.failures
+    found = {finding.rule: finding for finding in linter.findings}
+    assert found["websocket-closed-before-completion"].at.part == "frame"

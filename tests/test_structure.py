@@ -26,7 +26,7 @@ OURS: dict[str, set[str]] = {
     "credential": {"grammar", "known", "llm", "message", "policy", "secret"},
     "sse": {"content", "message"},
     "llm": {"content", "message", "sse"},
-    "frames": {"message"},
+    "frames": {"grammar", "message"},
     "http2": {"message"},
     "octets": {"frames", "http2", "message", "grammar", "known"},
     "replay": {"message", "grammar", "refusals", "octets"},
