@@ -129,6 +129,11 @@ def parser() -> argparse.ArgumentParser:
         "--bare", action="store_true", help="mend nothing: of the suite only stream-events runs"
     )
     proxy.add_argument(
+        "--until-eof",
+        action="store_true",
+        help="end when standard input does: with who has started it, however that ends",
+    )
+    proxy.add_argument(
         "--ui",
         choices=["none", "console", "web"],
         default="none",

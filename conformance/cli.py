@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TextIO
 
@@ -478,9 +478,11 @@ def _addons(options: argparse.Namespace) -> int:
 
 
 def _proxy(options: argparse.Namespace) -> int:
-    _settings(options)  # a bad settings file is said here, in one line, not by mitmdump
-    from conformance import addon, mitm, run
+    loaded = _settings(options)  # a bad settings file is said here, in one line, not by mitmdump
+    from conformance import addon, mitm, output, processes, run
 
+    if options.until_eof:
+        processes.end_with_stdin()
     known = addon.addons()
     words = [word for mode in options.mode for word in ("--mode", mode)]
     for name in ("host", "port"):
@@ -491,23 +493,59 @@ def _proxy(options: argparse.Namespace) -> int:
     if options.lint:
         words += ["-s", str(known["lint-flows"].path)]
     if options.record is not None:
+        _check_folder(loaded, options.record)
         words += ["-s", str(known["record-flows"].path), "--set", f"record_flows_folder={options.record}"]
     if options.octets:
         words += ["-s", str(known["record-octets"].path)]
+    if not any(word.startswith("connection_strategy=") for word in options.rest):
+        words += run.patient(options.mode)
     urls = run.advised(options.mode, options.listen_host, options.listen_port)
     for name, value in urls.items():
         _note(f"export {name}={value}")
+    _warn_of_open_keys(options, loaded)
     if run.PROVIDERS.keys() <= urls.keys():
         for agent in run.DEAF:
             _note(f"{shlex.join(run.steered([agent], urls))} ...")
-    return mitm.run(
-        [*words, *options.rest],
-        profile=options.profile,
-        config=options.config,
-        isolated=options.isolated,
-        tool=_TOOLS[options.ui],
-        suite=not options.bare,
-    )
+    # A terminal program draws on the terminal itself.
+    out = sys.stdout if options.ui == "console" else output.Lasting(sys.stdout)
+    with redirect_stdout(out):
+        return mitm.run(
+            [*words, *options.rest],
+            profile=options.profile,
+            config=options.config,
+            isolated=options.isolated,
+            tool=_TOOLS[options.ui],
+            suite=not options.bare,
+        )
+
+
+def _check_folder(loaded: Loaded, folder: str) -> None:
+    """Find out now whether recording can begin: mitmproxy would say it with a traceback."""
+    from conformance import recorder
+    from conformance.policy import PolicyError
+
+    try:
+        recorder.recorder(loaded.settings.policy.record_flows.model_copy(update={"folder": folder}), "flows")
+    except PolicyError as problem:
+        raise Failure(f"record-flows: {problem}") from None
+
+
+def _warn_of_open_keys(options: argparse.Namespace, loaded: Loaded) -> None:
+    """Say that whoever reaches the proxy uses the keys that it puts in, where everybody may reach it."""
+    from conformance.policy import PolicyError, reveal
+    from conformance.run import EVERYWHERE
+
+    auth = loaded.settings.policy.auth
+    if options.bare or options.listen_host not in EVERYWHERE:
+        return
+    for name, reference in (("auth.data-key", auth.data_key), ("auth.control-key", auth.control_key)):
+        with suppress(PolicyError):  # a key that is not there is nobody's, and inject-auth says so
+            if reference is not None and reveal(reference):
+                _note(
+                    f"whoever reaches this proxy uses {name}, and it listens on all addresses: "
+                    "--listen-host 127.0.0.1 keeps it to this machine"
+                )
+                return
 
 
 _TOOLS: Mapping[str, Literal["mitmdump", "mitmproxy", "mitmweb"]] = {
@@ -598,7 +636,12 @@ def _config(options: argparse.Namespace) -> int:
     loaded = _settings(options)
     rows = settings.rows(loaded)
     width = max(len(f"{key} = {value}") for key, value, _ in rows)
-    _write("".join(f"{printable(f'{key} = {value}'):<{width}}  # {printable(source)}\n" for key, value, source in rows))
+    _write(
+        "".join(
+            f"{printable(f'{key} = {value}'):<{width}}  # {printable(source)}\n"
+            for key, value, source in rows
+        )
+    )
     return 0
 
 

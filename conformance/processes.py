@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -28,13 +29,14 @@ class DidNotStart(RuntimeError):
 def background(command: Sequence[str], *, own_session: bool = False) -> Iterator[Wait]:
     """A process beside this one, and what waits for its words; it ends with the block.
 
-    In a session of its own it is not reached by what is typed at the terminal, such as Ctrl-C.
+    Its standard input ends when this process does, whatever ends it: ``end_with_stdin`` is for that. In a session of
+    its own it is not reached by what is typed at the terminal, such as Ctrl-C.
     """
     with contextlib.ExitStack() as ends:
         log = Path(ends.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)), "log")
         with undisturbed(), log.open("wb") as out:
             process = subprocess.Popen(  # noqa: S603
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=own_session
+                command, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=own_session
             )
             ends.callback(_end, process)
 
@@ -101,6 +103,18 @@ def undisturbed() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+def end_with_stdin() -> None:
+    """Let this process get SIGTERM when its standard input ends; from now on nothing else may read it."""
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):  # it was closed
+            while os.read(0, 4096):
+                pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     with undisturbed():
         process.terminate()
@@ -108,3 +122,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait(PATIENCE)
         process.kill()
         process.wait()
+        if process.stdin is not None:
+            process.stdin.close()

@@ -128,15 +128,10 @@ class Proxy:
 
 # It ends with the process that has started it, however that ends.
 _PROGRAM = """
-import os, signal, sys, threading
-
-def watch():
-    while os.read(0, 1):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
-
+import sys
+from conformance.processes import end_with_stdin
+end_with_stdin()
 from conformance.mitm import run
-threading.Thread(target=watch, daemon=True).start()
 _, profile, suite, *words = sys.argv
 sys.argv = ["mitmdump", *words]  # where mitmproxy looks for options it once had, such as -c
 sys.exit(run(words, profile=profile or None, suite=suite == "suite"))

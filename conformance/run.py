@@ -27,6 +27,9 @@ PROVIDERS = {
 DEAF = {"codex": ("-c", 'openai_base_url="{OPENAI_BASE_URL}"')}
 """Agents that read no variable (Codex, see its issue 16719) -> words that tell them, behind their name."""
 
+EVERYWHERE = (None, "", "0.0.0.0", "::")  # noqa: S104 - this only reads them
+"""What mitmproxy takes for all addresses when it is told where to listen."""
+
 
 class CannotRun(RuntimeError):
     """The command or its proxy cannot be started; one line."""
@@ -70,14 +73,23 @@ def advised(modes: Sequence[str], host: str | None, port: str | None) -> dict[st
     mode = modes[0] if modes else "regular"
     if port == "0" or "@" in mode:
         return {}  # mitmproxy says where it listens
-    everywhere = host in (None, "", "0.0.0.0", "::")  # noqa: S104 - this only reads it
-    place = f"http://{'127.0.0.1' if everywhere else host}:{port or 8080}"
+    place = f"http://{'127.0.0.1' if host in EVERYWHERE else host}:{port or 8080}"
     if mode.startswith(("reverse:http", "reverse:tcp:", "reverse:tls:")):
         return {name: place + urlsplit(url).path for name, url in PROVIDERS.items()}
     if mode == "regular":
         authority = Path("~/.mitmproxy/mitmproxy-ca-cert.pem").expanduser()
         return {"HTTP_PROXY": place, "HTTPS_PROXY": place, "SSL_CERT_FILE": str(authority)}
     return {}
+
+
+def patient(modes: Sequence[str]) -> list[str]:
+    """Words by which mitmproxy waits for a request before it connects to an upstream without TLS.
+
+    Else, where the upstream refuses, it hangs up on the client without a word and nothing is recorded; so it is a 502
+    that says why. With TLS it connects first: what the upstream speaks decides on what the client is offered.
+    """
+    plain = bool(modes) and all(mode.startswith("reverse:http://") for mode in modes)
+    return ["--set", "connection_strategy=lazy"] if plain else []
 
 
 def steered(command: Sequence[str], urls: Mapping[str, str]) -> list[str]:
@@ -97,7 +109,7 @@ def run(
     targets = upstreams(environment, upstream)
     origins = list(dict.fromkeys(origin for origin, _ in targets.values()))
     proxy = [
-        sys.executable, "-u", "-m", "conformance", "proxy", "--record", str(folder), *words,
+        sys.executable, "-m", "conformance", "proxy", "--until-eof", "--record", str(folder), *words,
         # http3 would want the same port of two kinds of socket.
         "--set", "http3=false", "--set", "flow_detail=0",
         *(f"--mode=reverse:{origin}@127.0.0.1:{port}" for origin, port in zip(origins, _ports(), strict=False)),

@@ -80,7 +80,7 @@ OURS: dict[str, set[str]] = {
     "arguments": {"rule"},
     "cli": {
         "addon", "arguments", "baseline", "changes", "compatibility", "demo", "finding", "fix", "jobs", "lint",
-        "manual", "message", "mitm", "output", "parsers", "policy", "prepare", "processes", "recording", "redact",
+        "manual", "message", "mitm", "output", "parsers", "policy", "prepare", "processes", "recorder", "recording", "redact",
         "reports", "rule", "run", "secret", "settings", "transcript",
     },
     "__main__": {"cli"},
@@ -184,6 +184,7 @@ def test_every_test_has_its_module() -> None:
         "test_streams_live",
         "test_failures_live",
         "test_hostile_live",
+        "test_faults_live",
         "test_elsewhere_live",
     }
     for path in (ROOT / "tests").rglob("test_*.py"):
