@@ -49,6 +49,10 @@ KEPT_CONNECTIONS = 4096
 """Connections whose last exchange is remembered, so that memory is bounded; the least used is dropped."""
 KEPT_SETS = 4096
 """Sets of field names whose rules are remembered. Agents send a few dozen; a stranger may send any number."""
+MOST = 100
+"""Findings of one rule in one message, exchange or stream: a stranger's may hold a million of the same."""
+KEPT = 10_000
+"""Findings of one rule in one recording; the others are counted in a note."""
 LISTED = 8192
 """Exchanges that a listing holds, of all recordings together."""
 LISTED_HEADS = 1024
@@ -135,9 +139,10 @@ def _check(
     run.failures += linter.failures
     if recording.error:
         run.failures.append(f"{recording.path}: {recording.error}")
-    notes: list[str] = []
+    notes = linter.notes()
     if judges is not None:
-        notes, judges.failures = judges.failures, []
+        notes += judges.failures
+        judges.failures = []
     summary = _summary(recording, linter.exercised, notes, linter.entries)
     summary.parsers, summary.heard = linter.parsers, tuple(linter.heard)
     run.recordings.append(summary)
@@ -194,7 +199,8 @@ def compare(
         if recording.error:
             run.failures.append(f"{recording.path}: {recording.error}")
         listed = next((one.entries for one in alone.recordings if one.path == recording.path), ())
-        run.recordings.append(_summary(recording, exercised, pairing.notes(side), listed))
+        notes = (*pairing.notes(side), *(linter.notes() if side == "client" else ()))
+        run.recordings.append(_summary(recording, exercised, notes, listed))
     scoping.apply(run, settings.scopes, settings.today)
     return run
 
@@ -332,6 +338,8 @@ class Linter:
         self._held: Evidence | None = None
         """What the exchanges so far held; None before the first."""
         self._found: list[Finding] = []
+        self._cut, self._kept = Counter[str](), Counter[str]()
+        """By rule: how often it was stopped at MOST findings; its findings, those above KEPT too."""
 
     def take(self, item: Exchange | Stream) -> None:
         """Lint one more item of the recording."""
@@ -346,6 +354,15 @@ class Linter:
         """Lint what is certain only at the end of the recording."""
         if (legs := self._marked.rest()) is not None:
             self.take_legs(legs)
+
+    def notes(self) -> list[str]:
+        """Which findings there are no more of because there are too many."""
+        left = [(rule, count - KEPT) for rule, count in sorted(self._kept.items()) if count > KEPT]
+        return [
+            *(f"{rule}: the first {MOST} findings of a message are reported, and {count} had more"
+              for rule, count in sorted(self._cut.items())),
+            *(f"{rule}: the first {KEPT} findings are reported, and {count} are not" for rule, count in left),
+        ]  # fmt: skip
 
     def take_legs(self, legs: Legs) -> None:
         """Lint what a hop made of one exchange."""
@@ -412,9 +429,13 @@ class Linter:
         while True:  # once, and once more behind each rule that raises
             try:
                 for rule in waiting:
+                    most = len(self._found) + MOST
                     for place, why in (
                         rule.check(subject, policy) if rule.wants_policy else rule.check(subject)
                     ):
+                        if len(self._found) == most:
+                            self._cut[rule.name] += 1
+                            break
                         self._add(rule, exchange, place, why, subject)
                 return
             except Exception as error:  # noqa: BLE001 - a broken rule must not hide what the others find
@@ -559,7 +580,10 @@ class Linter:
 
     def _run_octets(self, rule: Rule, stream: Stream, octets: Octets, subject: object) -> None:
         try:
-            for place, why in rule.check(subject):
+            for number, (place, why) in enumerate(rule.check(subject)):
+                if number == MOST:
+                    self._cut[rule.name] += 1
+                    break
                 found = locate.in_stream(self._path, stream, octets, place)
                 owner = next(
                     (
@@ -619,14 +643,19 @@ class Linter:
                 used.add(finding.rule)
                 self.suppressed.append(Suppressed(finding, "inline", ignores[finding.rule][0]))
             else:
-                self.findings.append(finding)
+                self._keep(finding)
         for name in sorted(ignores.keys() - used):
             item = ignores[name][1]
             # What a hop did is judged when both of its sides are known, all else before that.
             about_legs = name in RULES and RULES[name].scope == "Legs"
             later = isinstance(item, Exchange) and item.leg is not None and about_legs
             if (about_legs if of_legs else not later) and (name in self._rules or name not in RULES):
-                self.findings.append(_unused(self._path, item, name))
+                self._keep(_unused(self._path, item, name))
+
+    def _keep(self, finding: Finding) -> None:
+        self._kept[finding.rule] += 1
+        if self._kept[finding.rule] <= KEPT:
+            self.findings.append(finding)
 
 
 def _said(error: Exception) -> str:

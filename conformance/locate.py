@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from conformance import secret
+from conformance.content import once
 from conformance.finding import Entry, Head, Location, Part, Quote
 from conformance.message import (
     Chunk,
@@ -32,6 +34,8 @@ SHOWN = 200
 """Characters of one line that a report shows."""
 SHOWN_LINES = 100
 """Lines of one head that a report shows."""
+SHOWN_ALIKE = 12
+"""Lines of one name that a finding quotes: the first, and those around the one that it is about."""
 
 
 class Found(NamedTuple):
@@ -60,9 +64,9 @@ def in_exchange(recording: str, exchange: Exchange, place: Place, subject: objec
     if isinstance(place, FieldLine):
         messages = [subject] if isinstance(subject, Message) else list(exchange.messages)
         for message in messages:
-            for index, line in enumerate(_all_lines(message)):
-                if line is place:
-                    return _field(recording, exchange, message, index, place)
+            index = _indexes(message).get(id(place))
+            if index is not None:
+                return _field(recording, exchange, message, index, place)
     if isinstance(place, Span | Line | Chunk) and isinstance(subject, Message):
         at = Location(recording, exchange.number, _part(subject), None, None, None, exchange.flow)
         quotes = _starts(exchange, subject)
@@ -151,7 +155,7 @@ def entry(exchange: Exchange, connection: str | None, conversation: int | None, 
 
 def shown_path(request: Request) -> str:
     """The path of a request as a report may print it."""
-    return _cut(escape(secret.mask_text(request.path)))
+    return once(request, "_shown_path", lambda it: _cut(escape(secret.mask_text(request.path))))
 
 
 def shown_note(note: str) -> str:
@@ -175,7 +179,7 @@ def said(refusal: Refusal) -> str:
 
 def _belongs(place: Exchange | Message | FieldLine, exchange: Exchange) -> bool:
     if isinstance(place, FieldLine):
-        return any(line is place for message in exchange.messages for line in _all_lines(message))
+        return any(id(place) in _indexes(message) for message in exchange.messages)
     return place is exchange or any(message is place for message in exchange.messages)
 
 
@@ -200,20 +204,40 @@ def _field(recording: str, exchange: Exchange, message: Message, index: int, pla
     )
     arrow = _arrow(message)
     quotes = _starts(exchange, message)
-    for position, line in enumerate(_all_lines(message)):
-        if line.key == place.key:
-            marked = line is place
-            number = numbers[position] if position < len(numbers) else None
-            quotes.append(Quote(_field_line(arrow, line), number, marked))
+    for line in _alike(message, place, index):
+        position = _indexes(message)[id(line)]
+        number = numbers[position] if position < len(numbers) else None
+        quotes.append(Quote(_field_line(arrow, line), number, line is place))
     return Found(at, _origin(message), tuple(quotes), message)
 
 
+def _alike(message: Message, place: FieldLine, index: int) -> Sequence[FieldLine]:
+    """The lines with the name of this one, or so many of them as a finding quotes."""
+    alike = (*message.fields.lines(place.key), *message.trailers.lines(place.key))
+    if len(alike) <= SHOWN_ALIKE:
+        return alike
+    indexes = _indexes(message)
+    at = bisect_left(alike, index, key=lambda line: indexes[id(line)])
+    first = min(max(1, at - SHOWN_ALIKE // 2), len(alike) - SHOWN_ALIKE + 1)
+    return (alike[0], *alike[first : first + SHOWN_ALIKE - 1])
+
+
+def _indexes(message: Message) -> dict[int, int]:
+    """The id of each field and trailer line, and which one it is."""
+    return once(message, "_indexes", lambda it: {id(line): at for at, line in enumerate(_all_lines(it))})
+
+
+@lru_cache(maxsize=64)  # of one message, again and again
 def _field_line(arrow: str, line: FieldLine) -> str:
     return _cut(f"{arrow} {escape(line.name)}: {escape(secret.mask_value(line.name, line.value))}")
 
 
 def _start_line(message: Message) -> str:
-    return _cut(f"{_arrow(message)} {escape(secret.mask_text(message.start_line))}")
+    return once(
+        message,
+        "_shown_start",
+        lambda it: _cut(f"{_arrow(it)} {escape(secret.mask_text(it.start_line))}"),
+    )
 
 
 def _head(message: Message) -> Head:
@@ -229,9 +253,15 @@ def _frame(recording: str, exchange: Exchange, frame: Frame) -> Found:
     at = Location(recording, exchange.number, "frame", index, None, line, exchange.flow)
     arrow = ">" if frame.sender == "client" else "<"
     code = "" if frame.code is None else f" {frame.code}"
-    content = escape(secret.mask_text(frame.content[: 2 * SHOWN]))
+    content = _shown_content(frame.content)
     quote = Quote(_cut(f"{arrow} {frame.opcode}{code} {content}".rstrip()), line, marked=True)
     return Found(at, frame.sender, (quote,), None)
+
+
+@lru_cache(maxsize=16)
+def _shown_content(octets: bytes) -> str:
+    # Masked as a whole: what is cut off may be what tells a credential.
+    return escape(secret.mask_text(octets)[: 2 * SHOWN])
 
 
 def _refused(recording: str, exchange: Exchange, refusal: Refusal) -> Found:

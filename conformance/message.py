@@ -93,9 +93,14 @@ class Fields:
         index = self._by_name
         if index is None:
             index = {}
+            repeated: dict[str, list[FieldLine]] = {}
             for line in self._lines:
                 key = line[0].lower().decode("latin-1")
-                index[key] = (*index[key], line) if key in index else (line,)
+                if key in index:
+                    repeated.setdefault(key, list(index[key])).append(line)
+                else:
+                    index[key] = (line,)
+            index.update({key: tuple(lines) for key, lines in repeated.items()})
             self._by_name = index
         return index
 
