@@ -305,3 +305,17 @@ def test_requests_are_pipelined_where_the_octets_say_when_they_came() -> None:
     assert judge(rule, "client", replace(before, recorder="mitmproxy"), early) == []
     assert judge(rule, "client", replace(before, recorder="har"), early) == []
     assert judge(rule, "client", exchange(1, recorder="octets", ended=1.0, version="2.0 2.0"), early) == []
+
+
+def test_pipelining_can_be_decided_on_octets_only() -> None:
+    def exercised(text: str) -> bool:
+        linter = Linter(TOPIC, None, Settings(), "example")
+        for item in recording.parse(text):
+            linter.take(item)
+        return "pipelined-request" in linter.exercised
+
+    once = "@ client-connection: a\n> GET / HTTP/1.1\n> Host: a\n< HTTP/1.1 204 No Content\n\n"
+    assert not exercised(once * 2)
+    octets = r">> GET / HTTP/1.1\r\nHost: a\r\n\r\n" + "\n" + r"<< HTTP/1.1 204 No Content\r\n\r\n" + "\n"
+    assert not exercised(octets)
+    assert exercised(octets * 2)
