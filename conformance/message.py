@@ -96,10 +96,8 @@ class Fields:
             repeated: dict[str, list[FieldLine]] = {}
             for line in self._lines:
                 key = line[0].lower().decode("latin-1")
-                if key in index:
+                if index.setdefault(key, (line,))[0] is not line:
                     repeated.setdefault(key, list(index[key])).append(line)
-                else:
-                    index[key] = (line,)
             index.update({key: tuple(lines) for key, lines in repeated.items()})
             self._by_name = index
         return index
