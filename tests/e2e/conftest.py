@@ -88,6 +88,7 @@ ENVIRONMENTS: dict[str, Environment] = {
     "openhands-1.25.0": pypi("openhands-sdk==1.25.0"),
     "sdks": pypi("openai==2.54.0", "anthropic==2.10.0"),
     "codex-lb": pypi("codex-lb==1.20.1", python="3.13"),
+    "portkey": npm("@portkey-ai/gateway@1.15.2"),
     "codex": npm("@openai/codex@0.169.0"),
     "claude-code": npm("@anthropic-ai/claude-code@2.1.197"),
     "gemini-cli": npm("@google/gemini-cli@0.61.0"),
@@ -274,6 +275,13 @@ class Running(NamedTuple):
     def said(self) -> str:
         return self.log.read_text(errors="replace")
 
+    def wait_until_said(self, text: str, times: int = 1) -> None:
+        deadline = time.monotonic() + SECONDS
+        while self.said().count(text) < times:
+            if time.monotonic() > deadline:
+                pytest.fail(f"{text!r} was not said {times} times within {SECONDS} s:\n{self.said()[-2000:]}")
+            time.sleep(0.05)
+
     def stop(self) -> None:
         """End it, asking first, so that what it writes is complete."""
         self.process.terminate()
@@ -328,21 +336,26 @@ ROUTERS: dict[str, tuple[str, ...]] = {
 
 @pytest.fixture
 def router(start: Callable[..., Running]) -> Callable[..., int]:
-    """``router("smg", port, "--api-key", key)``: start a router in front of the worker at a port; the router's port."""
+    """``router("smg", port, "--api-key", key)``: start a router in front of the worker at a port; the router's port.
 
-    def begin(name: str, worker: int, *arguments: object) -> int:
+    It takes the worker into service before, unless ``ready=False``: then it may never do so.
+    """
+
+    def begin(name: str, worker: int, *arguments: object, ready: bool = True) -> int:
         port = _free_port()
         program, *words = ROUTERS[name]
         words += ["--host", "127.0.0.1", "--port", str(port), "--worker-urls", f"http://127.0.0.1:{worker}"]
         words += ["--policy", "round_robin", "--prometheus-port", str(_free_port()), "--log-level", "error"]
         server = start([_build(name) / program, *words, *arguments], port, env={"HF_HUB_OFFLINE": "1"})
         deadline = time.monotonic() + SECONDS
-        while time.monotonic() < deadline:
+        while ready and time.monotonic() < deadline:
             # It answers with 503 until it knows the worker.
             with contextlib.suppress(urllib.error.HTTPError):
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/readiness", timeout=SECONDS).close()
                 return port
             time.sleep(0.1)
+        if not ready:
+            return port
         pytest.fail(f"{name} has no worker after {SECONDS} s:\n{server.said()[-2000:]}")
 
     return begin

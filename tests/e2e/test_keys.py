@@ -1,7 +1,8 @@
 """A router and an engine that ask for keys, each for its own, and a trainer that has none.
 
 sglang-router checks its key and sends it on to the engine, which has others: one for inference and one for its control
-plane. slime asks both with no key, or with `Bearer None`, and its flush loop hides sixty 401 behind a timeout.
+plane; smg asks the engine for its models with the router's key. slime asks both with no key, or with `Bearer None`,
+and its flush loop hides sixty 401 behind a timeout.
 """
 
 from __future__ import annotations
@@ -81,6 +82,30 @@ def test_each_gets_its_own_key(engine: int, settings: str, router, proxy, client
         without="register 401, flush 5 × 401 and “Timeout”, completion 401; "
         "linted: placeholder-bearer-token, control-plane-key-missing",
         with_="register 202, flush 200, completion 200; linted: clean",
+    )
+
+
+@pytest.mark.heavy
+@pytest.mark.row("3. Keys of routers and engines", "smg --api-key → SGLang's key check", "smg", "sglang")
+def test_a_router_that_asks_the_engine_with_its_own_key(
+    engine: int, settings: str, router, proxy, record
+) -> None:
+    words = ("--api-key", ROUTER_KEY, "--worker-startup-check-interval", "1")
+    inner = proxy(engine, profile="sglang", settings=settings)
+    port = router("smg", inner.port, *words, ready=False)
+    # It asks for the engine's models, is refused, and asks again, for half an hour.
+    inner.running.wait_until_said("401 Unauthorized", 6)
+    assert status(f"http://127.0.0.1:{port}/v1/chat/completions", ROUTER_KEY) == 404
+    assert "repeated-401-with-same-credentials" in inner.rules()
+
+    inner = proxy(engine, suite=True, profile="sglang", settings=settings)
+    port = router("smg", inner.port, *words)
+    assert status(f"http://127.0.0.1:{port}/v1/chat/completions", ROUTER_KEY) == 200
+    assert inner.rules() == set()
+    record(
+        without="the engine answers 401 to smg's key and is never taken into service, completion 404; "
+        "linted: repeated-401-with-same-credentials",
+        with_="completion 200; linted: clean",
     )
 
 
