@@ -15,7 +15,7 @@ A test of a real system stands for a row of the table in README.md::
 ``row(incident, system, *environments)``: the versions are those that ENVIRONMENTS pins for the environments named. Tests
 with the same incident and system, such as two halves, share a row. ``record`` says what was seen, in a few words, and
 may add versions: ``record(versions=("chromium 156.0",))``. ``--write-results`` writes the rows of this run over those in
-results.json; ``uv run python tests/e2e/table.py`` makes README.md of it.
+results.json, and README.md anew.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ ENVIRONMENTS: dict[str, Environment] = {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    said = "write what the end-to-end tests saw into tests/e2e/results.json"
+    said = "write what the end-to-end tests saw into results.json and README.md of tests/e2e"
     parser.addoption("--write-results", action="store_true", help=said)
 
 
@@ -179,6 +179,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         known[incident, system] = {"incident": incident, "system": system, **row}
     fresh = [known[key] for key in sorted(known)]
     RESULTS.write_text(json.dumps(fresh, indent=1, ensure_ascii=False) + "\n")
+    made = subprocess.run([sys.executable, RESULTS.with_name("table.py")], capture_output=True, check=True)
+    RESULTS.with_name("README.md").write_bytes(made.stdout)
 
 
 # Environments

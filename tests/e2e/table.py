@@ -19,7 +19,7 @@ $ uv run pytest tests/e2e -m "e2e and not heavy"
 $ uv run pytest tests/e2e -m heavy
 ```
 
-`--write-results` writes what was seen into `results.json`. Environments are kept in `.cache/e2e`. What cannot be had is
+`--write-results` writes what was seen into `results.json` and here. Environments are kept in `.cache/e2e`. What cannot be had is
 skipped and says why; with `HOPLINT_E2E_REQUIRED=1` it fails.
 """
 COLUMNS = ("system", "versions", "without hoplint", "with", "last run", "verdict")
@@ -28,15 +28,28 @@ COLUMNS = ("system", "versions", "without hoplint", "with", "last run", "verdict
 def page(rows: list[dict]) -> str:
     """The page in Markdown; rows as conftest.py writes them."""
     parts = [HEAD]
-    for incident, found in groupby(rows, lambda row: row["incident"]):
-        lines = [f"## {incident}", "", _line(COLUMNS), _line(["---"] * len(COLUMNS))]
+    for incident, group in groupby(rows, lambda row: row["incident"]):
+        found = list(group)
+        common = [each for each in found[0]["versions"] if all(each in row["versions"] for row in found)]
+        lines = [
+            f"## {incident}",
+            "",
+            f"All with {_versions(common)}.",
+            "",
+            _line(COLUMNS),
+            _line(["---"] * 6),
+        ]
         for row in found:
-            versions = ", ".join(package.replace("==", " ") for package in row["versions"])
-            seen = (row.get("without", ""), row.get("with", ""))
+            versions = _versions([each for each in row["versions"] if each not in common])
             verdict = ": ".join(filter(None, (row["verdict"], row.get("reason"))))
+            seen = (row.get("without", ""), row.get("with", ""))
             lines.append(_line((row["system"], versions, *seen, row["date"], verdict)))
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
+
+
+def _versions(packages) -> str:
+    return ", ".join(package.replace("==", " ") for package in packages)
 
 
 def _line(cells) -> str:
