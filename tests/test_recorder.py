@@ -48,6 +48,17 @@ def test_an_old_file_is_followed_by_the_next(tmp_path) -> None:
     assert contents(tmp_path) == [b"12", b"34"]
 
 
+def test_a_clock_that_goes_back(tmp_path) -> None:
+    """Nothing is lost or written over; the file lasts as long as the clock takes to come back."""
+    now = [1000.0]
+    writes = made(tmp_path, age=10, clock=lambda: now[0])
+    for now[0], each in ((1000.0, b"1"), (400.0, b"2"), (1009.0, b"3"), (1011.0, b"4"), (1000.0, b"5")):
+        writes.write(each)
+    assert contents(tmp_path) == [b"123", b"45"]
+    made(tmp_path, clock=lambda: 1000.0).write(b"6")
+    assert contents(tmp_path) == [b"123", b"45", b"6"]
+
+
 def test_a_file_that_was_taken_away(tmp_path) -> None:
     writes = made(tmp_path)
     writes.write(b"1")

@@ -59,8 +59,9 @@ def _said_host(request: Request) -> str:
 
 def is_provider(host: str, providers: tuple[str, ...]) -> bool:
     """Whether a host, in lower case, is one of these (``routing.providers``)."""
-    # No name in the DNS is longer than 253 characters; what is longer is not remembered either.
-    return len(host) <= 253 and _matches_any(host, providers)
+    # No name in the DNS is longer than 253 characters; what is longer is not remembered either. A dot at its end
+    # leads to the same host (RFC 1034 §3.1).
+    return len(host) <= 254 and _matches_any(host.removesuffix("."), providers)
 
 
 @lru_cache(maxsize=1024)  # a recording asks a few hosts, over and over

@@ -115,6 +115,7 @@ def test_what_is_not_meant_for_providers() -> None:
     everything = [tuple(line) for line in received.fields]
     assert after(received, "api.anthropic.com") == kept
     assert after(received, "API.Anthropic.com") == kept
+    assert after(received, "api.anthropic.com.") == kept
     assert after(received, "gateway.internal") == everything
     assert after(received, "gateway.internal", Routing(providers=("*",))) == kept
     assert after(received, "api.anthropic.com", from_requests_to_providers=()) == everything
