@@ -8,7 +8,7 @@ A test of a real system stands for a row of the table in README.md::
 
     @pytest.mark.heavy  # what takes long to install or to run, or needs more than PyPI
     @pytest.mark.row("1. Doubled Server", "sglang-router, litellm", "sglang-router", "litellm")
-    def test_doubled_server(record, environment, start, mitmdump, proxy) -> None:
+    def test_doubled_server(start, environment, proxy, record) -> None:
         ...
         record(without="9 POSTs, InternalServerError", with_="1 POST, 200")
 

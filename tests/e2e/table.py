@@ -19,8 +19,8 @@ $ uv run pytest tests/e2e -m "e2e and not heavy"
 $ uv run pytest tests/e2e -m heavy
 ```
 
-`--write-results` writes what was seen into `results.json` and here. Environments are kept in `.cache/e2e`. What cannot be had is
-skipped and says why; with `HOPLINT_E2E_REQUIRED=1` it fails.
+`--write-results` writes what was seen into `results.json` and here. Environments are kept in `.cache/e2e`. What cannot be
+had is skipped and says why; with `HOPLINT_E2E_REQUIRED=1` it fails.
 """
 COLUMNS = ("system", "versions", "without hoplint", "with", "last run", "verdict")
 
