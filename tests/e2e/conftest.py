@@ -106,6 +106,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--write-results", False) and config.getoption("numprocesses", None):
+        raise pytest.UsageError("--write-results takes one process, which knows all rows: leave out -n")
     config.stash[ROWS] = {}
 
 
