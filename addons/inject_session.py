@@ -30,6 +30,10 @@ adds nothing where neither is set.
 - Other headers for the same session that contradict the one the upstream prefers, or an id of the same meaning
   in the content, are made to say the same, unless `align` is off.
 
+- Where `redis` in `[policy.shared]` is set, all proxies that have the same `key` know of the same conversations: a
+  turn may pass any of them. A message waits for Redis `patience` milliseconds at most; while it is away, which is
+  logged once, each proxy goes on with what it knows. What is kept there is sealed.
+
 A client that gives two conversations one id gets what it asks for; `hoplint check` says so.
 """
 
@@ -40,7 +44,8 @@ import hmac
 import logging
 import re
 import secrets
-from collections.abc import Callable, Iterator, Set
+import time
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -49,16 +54,16 @@ from weakref import WeakKeyDictionary
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 
-from conformance import conversation, llm, mitm
+from conformance import conversation, llm, mitm, shared
 from conformance.content import document
 from conformance.conversation import CLAUDE_USER
 from conformance.known import BRANCHES, CONVERSATION_IDS, CREDENTIALS, SAME_SESSION
 from conformance.message import Exchange, FieldLine, Fields, Request
 from conformance.policy import InjectSession as Policy
-from conformance.policy import PolicyError, Session, reveal
+from conformance.policy import PolicyError, Session, Shared, reveal
 from conformance.rules.sessions import FINER, IN_BODY, is_expected, is_read
 from conformance.secret import is_placeholder, is_secret_field
-from conformance.tracker import Asked, Tracker, digest
+from conformance.tracker import Asked, Entry, Tracker, digest, packed, session_id, unpacked
 from conformance.websocket import is_handshake
 
 logger = logging.getLogger(__name__)
@@ -128,6 +133,12 @@ def injected(
     if settings.policy.align:
         yield from _aligned(request, ids, settings)
     yield from _unshadowed(request, ids, settings.session)
+
+
+def is_unnamed(request: Request, settings: Settings) -> bool:
+    """Whether a request is to get an id, and its head does not say which."""
+    wanted = settings.session.header and is_expected(request, settings.session)
+    return bool(wanted) and not _is_told(request, settings) and in_head(request, settings) is None
 
 
 def _ids(request: Request) -> Iterator[tuple[str, tuple[int, FieldLine]]]:
@@ -294,14 +305,17 @@ class InjectSession:
 
     def __init__(self) -> None:
         self.settings = Settings(Policy(), Session())
+        self.sharing = Shared()
         self.tracker = Tracker(self.settings.policy.capacity, self.settings.policy.ttl)
         self.callers: WeakKeyDictionary[http.HTTPFlow, bytes] = WeakKeyDictionary()
         self.asked: dict[str, Asked] = {}
+        self.log: shared.Log | None = None
         self.has_said = False
 
     def load(self, loader: Loader) -> None:
         mitm.add_options(loader, Policy, "inject_session")
         mitm.add_options(loader, Session, "session")
+        mitm.add_options(loader, Shared, "shared")
 
     def configure(self, updated: Set[str]) -> None:
         policy = mitm.read_options(ctx.options, Policy, "inject_session")
@@ -317,13 +331,25 @@ class InjectSession:
         settings = Settings(policy, session, key)
         if session.header and not settings.accepts(SAMPLE.encode()):
             raise exceptions.OptionsError("session_pattern: it must accept ids of 32 hexadecimal digits")
-        before, self.settings = self.settings.policy, settings
-        if (policy.capacity, policy.ttl) != (before.capacity, before.ttl):
-            self.tracker = Tracker(policy.capacity, policy.ttl)
+        sharing = mitm.read_options(ctx.options, Shared, "shared")
+        before, self.settings = (self.settings.policy, self.sharing), settings
+        kept = policy.capacity, policy.ttl, sharing
+        if kept != (before[0].capacity, before[0].ttl, before[1]):
+            log = mitm.shared_log(self.name, sharing, self.take, policy.ttl)
+            if self.log is not None:
+                self.log.close()
+            self.tracker, self.sharing, self.log = Tracker(policy.capacity, policy.ttl), sharing, log
 
     def running(self) -> None:
         mitm.refuse_unknown_options("inject_session")
         mitm.refuse_unknown_options("session")
+        mitm.refuse_unknown_options("shared")
+        if self.log is not None:
+            self.log.start()
+
+    def done(self) -> None:
+        if self.log is not None:
+            self.log.close()
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         # Now: an addon behind this one may put another credential in the caller's place.
@@ -336,27 +362,43 @@ class InjectSession:
 
         mitm.rewrite(flow, "request", self.name, compute)
 
-    def request(self, flow: http.HTTPFlow) -> None:
+    async def request(self, flow: http.HTTPFlow) -> None:
         if flow.request.stream:  # what is written now would be recorded, and never sent
             self.say_streamed(flow)
             return
 
-        whole = mitm.whole_request(flow, mitm.fields_of(flow.request))
+        fields = mitm.fields_of(flow.request)
+        whole, unnamed = mitm.whole_request(flow, fields), None
+        is_sent = mitm.is_on_the_wire(flow) and not mitm.is_refused(flow)
+        if is_sent and is_unnamed(mitm.request_head(flow, fields), self.settings):
+            unnamed = await self.found(flow, whole)
 
         def compute(fields: Fields) -> Iterator[mitm.Change]:
-            return injected(mitm.request_head(flow, fields), self.settings, lambda: self.found(flow, whole))
+            return injected(mitm.request_head(flow, fields), self.settings, lambda: unnamed)
 
         mitm.rewrite(flow, "request", self.name, compute)
-        if self.settings.policy.align and mitm.is_on_the_wire(flow) and not mitm.is_refused(flow):
+        if self.settings.policy.align and is_sent:
             self.align_content(flow, whole)
 
-    def response(self, flow: http.HTTPFlow) -> None:
-        self.end(flow)
+    async def response(self, flow: http.HTTPFlow) -> None:
+        await self.end(flow)
 
-    def error(self, flow: http.HTTPFlow) -> None:
-        self.end(flow)
+    async def error(self, flow: http.HTTPFlow) -> None:
+        await self.end(flow)
 
-    def found(self, flow: http.HTTPFlow, request: Request) -> Found | None:
+    async def tell(self, entries: Sequence[Entry]) -> None:
+        """Let what happened be known, to other proxies, too."""
+        if self.log is not None and entries:
+            await self.log.add(*map(packed, entries))
+            return
+        for entry in entries:
+            self.tracker.apply(entry, time.time())
+
+    def take(self, entry: Any, at: float) -> None:
+        """What this proxy or another one has told."""
+        self.tracker.apply(unpacked(entry), at)
+
+    async def found(self, flow: http.HTTPFlow, request: Request) -> Found | None:
         """The id of a request whose head does not say it."""
         policy, session = self.settings.policy, self.settings.session
         said = document(request)
@@ -379,17 +421,18 @@ class InjectSession:
                 "the conversation is a hash of its caller and first messages",
             )
         retries = request.fields.one("x-stainless-retry-count")
-        asked = self.tracker.ask(
+        begun = self.tracker.ask(
             said, scope, is_retry=retries not in (None, b"0"), reply=lambda: replied(flow)
         )
-        if asked is None:
+        if begun is None:
             return None
+        asked, entries = begun
         self.asked[flow.id] = asked
-        turn = asked.point.turn if asked.point else 0
-        why = "a conversation begins" if turn == 1 else "the conversation is known by its messages"
-        return Found(self.tracker.id(asked.number), why)
+        await self.tell(entries)
+        why = "a conversation begins" if asked.turn == 1 else "the conversation is known by its messages"
+        return Found(session_id(asked.number), why)
 
-    def end(self, flow: http.HTTPFlow) -> None:
+    async def end(self, flow: http.HTTPFlow) -> None:
         asked = self.asked.pop(flow.id, None)
         if asked is None:
             return
@@ -399,9 +442,11 @@ class InjectSession:
             # A client may hang up once it has read the end of the answer.
             told = asked.reply()
             failed = told is None or not any(told.finish.values())
-        self.tracker.end(asked, failed=failed)
+        entries = self.tracker.end(asked, failed=failed)
         if not failed and (made := RESPONSE_ID.search((mitm.passed(flow) or b"")[:4096])):
-            self.tracker.made(asked, self.callers.get(flow, b""), made[1].decode("utf-8", "replace"))
+            scope = self.callers.get(flow, b"")
+            entries += self.tracker.made(asked, scope, made[1].decode("utf-8", "replace"))
+        await self.tell(entries)
 
     def align_content(self, flow: http.HTTPFlow, whole: Request) -> None:
         """Let the content say what the header says; ``whole``: the request as it came."""

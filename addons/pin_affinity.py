@@ -19,8 +19,10 @@ remembers the tokens in `session.tokens` that responses issue, and adds them to 
   (`session.accounts`) gets the header back if its credential is the same one. With another credential it would be
   refused, or answered by a model that has forgotten everything: it is answered with 502 here, as codex-lb does
   since 1.24. No credential is ever remembered or sent for another one.
-- Tokens are as good as credentials: the journal holds a digest. They are kept in memory only, for `ttl` seconds
-  after they were last used.
+- Tokens are as good as credentials: the journal holds a digest. They are kept in memory, for `ttl` seconds after
+  they were last used.
+- Where `redis` in `[policy.shared]` is set, all proxies that have the same `key` know of the same tokens: they are
+  sealed with it, and never in Redis as they are. A message waits for Redis `patience` milliseconds at most.
 """
 
 from __future__ import annotations
@@ -28,20 +30,20 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Set
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx, http
 from mitmproxy.addonmanager import Loader
 
-from conformance import conversation, mitm
+from conformance import conversation, mitm, shared
 from conformance.content import document
 from conformance.grammar import is_field_line
 from conformance.known import BRANCHES, CONVERSATION_IDS, CREDENTIALS
 from conformance.message import FieldLine, Fields, Request
 from conformance.policy import PinAffinity as Policy
-from conformance.policy import Session
+from conformance.policy import Session, Shared
 from conformance.secret import is_placeholder
 from conformance.tracker import digest
 from conformance.websocket import is_handshake
@@ -115,7 +117,7 @@ class Hold(NamedTuple):
 class Pins:
     """What is remembered. Bounded, and forgets."""
 
-    def __init__(self, capacity: int, ttl: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, capacity: int, ttl: float, clock: Callable[[], float] = time.time) -> None:
         self._capacity, self._ttl, self._clock = capacity, ttl, clock
         self._pins: OrderedDict[bytes, Pin] = OrderedDict()
         self._owners: OrderedDict[bytes, set[bytes]] = OrderedDict()
@@ -138,11 +140,35 @@ class Pins:
             self._pins.move_to_end(where.key)
         return found
 
-    def issue(self, where: Place, name: str, token: bytes) -> None:
-        """A response of the session has brought a token."""
+    def apply(self, entry: Sequence[Any], at: float | None = None) -> None:
+        """Take what ``told`` made for what has happened at that time, on the clock; None: now."""
+        at = self._clock() if at is None else at
+        kind, parts, *more = entry
+        where = Place(*map(bytes.fromhex, parts))
+        match kind, more:
+            case "issued", [str(name), str(token)]:
+                self._issue(where, name, bytes.fromhex(token), at)
+            case "turned", [names]:
+                for name in names:
+                    if pin := self.pin(where):
+                        pin.tokens.pop(name, None)
+            case "ended", [bool(broke_off)]:
+                if pin := self.pin(where):
+                    pin.broke_off = broke_off
+            case "held", [accounts]:
+                held = {name: bytes.fromhex(value) for name, value in accounts.items()}
+                self._holds[where.session] = Hold(at, where.credential, held)
+                self._holds.move_to_end(where.session)
+                _bound(self._holds, self._capacity)
+            case "released", []:
+                self._holds.pop(where.session, None)
+            case _:
+                raise ValueError(f"an entry of another kind: {kind}")
+
+    def _issue(self, where: Place, name: str, token: bytes, at: float) -> None:
         found = self.pin(where)
         if found is None:
-            found = self._pins[where.key] = Pin(self._clock())
+            found = self._pins[where.key] = Pin(at)
             _bound(self._pins, self._capacity)
         found.tokens[name] = token
         key = _owner_key(where, name, token)
@@ -157,12 +183,6 @@ class Pins:
         owners = self._owners.get(_owner_key(where, name, token))
         return bool(owners) and len(owners or ()) < OWNERS and where.session not in (owners or ())
 
-    def hold(self, where: Place, accounts: dict[str, bytes]) -> None:
-        """Keep the session on these accounts."""
-        self._holds[where.session] = Hold(self._clock(), where.credential, accounts)
-        self._holds.move_to_end(where.session)
-        _bound(self._holds, self._capacity)
-
     def held(self, where: Place, seconds: float) -> Hold | None:
         """Where the session is kept."""
         found = self._holds.get(where.session)
@@ -171,9 +191,34 @@ class Pins:
             return None
         return found
 
-    def release(self, where: Place) -> None:
-        """The session may go where it wants."""
-        self._holds.pop(where.session, None)
+
+def issued(where: Place, name: str, token: bytes) -> list[Any]:
+    """A response of the session has brought a token."""
+    return _told("issued", where, name, token.hex())
+
+
+def turned(where: Place, names: Sequence[str]) -> list[Any]:
+    """The user speaks again: these tokens were for what is over."""
+    return _told("turned", where, list(names))
+
+
+def ended(where: Place, *, broke_off: bool) -> list[Any]:
+    """A WebSocket of the session has ended, as it should or not."""
+    return _told("ended", where, broke_off)
+
+
+def held(where: Place, accounts: Mapping[str, bytes]) -> list[Any]:
+    """The session stays on these accounts."""
+    return _told("held", where, {name: value.hex() for name, value in accounts.items()})
+
+
+def released(where: Place) -> list[Any]:
+    """The session may go where it wants."""
+    return _told("released", where)
+
+
+def _told(kind: str, where: Place, *more: Any) -> list[Any]:
+    return [kind, [part.hex() for part in where], *more]
 
 
 def _bound[V](kept: OrderedDict[bytes, V], capacity: int) -> None:
@@ -235,26 +280,61 @@ class PinAffinity:
         self.policy = Policy()
         self.session = Session()
         self.pins = Pins(self.policy.capacity, self.policy.ttl)
+        self.sharing = Shared()
+        self.log: shared.Log | None = None
         self.callers: WeakKeyDictionary[http.HTTPFlow, bytes] = WeakKeyDictionary()
 
     def load(self, loader: Loader) -> None:
         mitm.add_options(loader, Policy, "pin_affinity")
         mitm.add_options(loader, Session, "session")
+        mitm.add_options(loader, Shared, "shared")
 
     def configure(self, updated: Set[str]) -> None:
         policy = mitm.read_options(ctx.options, Policy, "pin_affinity")
         self.session = mitm.read_options(ctx.options, Session, "session")
-        before, self.policy = self.policy, policy
-        if (policy.capacity, policy.ttl) != (before.capacity, before.ttl):
-            self.pins = Pins(policy.capacity, policy.ttl)
+        sharing = mitm.read_options(ctx.options, Shared, "shared")
+        before = self.policy.capacity, self.policy.ttl, self.sharing
+        if (policy.capacity, policy.ttl, sharing) != before:
+            log = mitm.shared_log(self.name, sharing, self.take, policy.ttl)
+            if self.log is not None:
+                self.log.close()
+            self.pins, self.sharing, self.log = Pins(policy.capacity, policy.ttl), sharing, log
+        self.policy = policy
 
     def running(self) -> None:
         mitm.refuse_unknown_options("pin_affinity")
         mitm.refuse_unknown_options("session")
+        mitm.refuse_unknown_options("shared")
+        if self.log is not None:
+            self.log.start()
 
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
+    def done(self) -> None:
+        if self.log is not None:
+            self.log.close()
+
+    async def tell(self, entries: Sequence[list[Any]]) -> None:
+        """Let what happened be known, to other proxies, too."""
+        if self.log is not None and entries:
+            await self.log.add(*entries)
+            return
+        for entry in entries:
+            self.pins.apply(entry)
+
+    def take(self, entry: Any, at: float) -> None:
+        """What this proxy or another one has told."""
+        self.pins.apply(entry, at)
+
+    async def catch_up(self) -> None:
+        """Know what the other proxies know."""
+        if self.log is not None:
+            await self.log.catch_up()
+
+    async def requestheaders(self, flow: http.HTTPFlow) -> None:
         # Now: an addon behind this one may put another credential in the caller's place.
-        self.callers[flow] = who(mitm.fields_of(flow.request))
+        fields = mitm.fields_of(flow.request)
+        self.callers[flow] = who(fields)
+        if is_handshake(mitm.request_head(flow, fields)):
+            await self.catch_up()
 
         def compute(fields: Fields) -> Iterator[mitm.Change]:
             where = self.placed(flow, fields)
@@ -267,45 +347,45 @@ class PinAffinity:
         if not self.pins.is_empty and not flow.is_replay:
             mitm.rewrite(flow, "request", self.name, compute)
 
-    def request(self, flow: http.HTTPFlow) -> None:
+    async def request(self, flow: http.HTTPFlow) -> None:
+        if flow.request.stream or flow.is_replay or not mitm.is_on_the_wire(flow) or mitm.is_refused(flow):
+            return
+        await self.catch_up()
+        fields = mitm.fields_of(flow.request)
+        where = None if self.pins.is_empty else self.placed(flow, fields)
+        if where is None or is_handshake(mitm.request_head(flow, fields)):
+            return
+        is_mid_turn = self.is_mid_turn(mitm.whole_request(flow, fields), where)
+        if is_mid_turn is False:  # what was given for the last turn is over
+            await self.tell([turned(where, self.session.turn_tokens)])
+
         def compute(fields: Fields) -> Iterator[mitm.Change]:
-            where = self.placed(flow, fields)
-            request = mitm.whole_request(flow, fields)
-            if where is None or is_handshake(request):
-                return iter(())
-            return self.pinned(request, where, is_mid_turn=self.is_mid_turn(request, where))
+            return self.pinned(mitm.request_head(flow, fields), where, is_mid_turn)
 
-        if not self.pins.is_empty and not flow.request.stream and not flow.is_replay:
-            mitm.rewrite(flow, "request", self.name, compute)
+        mitm.rewrite(flow, "request", self.name, compute)
 
-    def responseheaders(self, flow: http.HTTPFlow) -> None:
+    async def responseheaders(self, flow: http.HTTPFlow) -> None:
         if flow.response is None or not mitm.is_on_the_wire(flow) or mitm.is_refused(flow):
             return
         fields = mitm.fields_of(flow.response)
-        given = [
-            line
-            for name in self.session.tokens
-            for line in fields.lines(name)[:1]
-            if line.value and is_field_line(*line)  # it goes into requests
-        ]
+        given = [line for name in self.session.tokens for line in fields.lines(name)[:1] if line.value]
         if given and flow.response.status_code < 400 and (where := self.place_of(flow)) is not None:
-            for line in given:
-                self.pins.issue(where, line.key, line.value)
+            await self.tell([issued(where, line.key, line.value) for line in given])
 
-    def websocket_end(self, flow: http.HTTPFlow) -> None:
+    async def websocket_end(self, flow: http.HTTPFlow) -> None:
         where = self.place_of(flow)
         if where is None or flow.websocket is None:
             return
         code = flow.websocket.close_code
-        if pin := self.pins.pin(where):
-            pin.broke_off = code not in ENDED_WELL
+        entries = [ended(where, broke_off=code not in ENDED_WELL)] if self.pins.pin(where) else []
         if code == UNEXPECTED:
             fields = mitm.fields_of(flow.request)
             accounts = {name: value for name in self.session.accounts if (value := _id(fields, name))}
             if accounts and self.policy.hold:
-                self.pins.hold(where, accounts)
-        elif code in ENDED_WELL:
-            self.pins.release(where)
+                entries.append(held(where, accounts))
+        elif code in ENDED_WELL and self.pins.held(where, self.policy.hold):
+            entries.append(released(where))
+        await self.tell(entries)
 
     def placed(self, flow: http.HTTPFlow, fields: Fields) -> Place | None:
         """Where the request with these field lines belongs, by the credential that the caller sent."""
@@ -320,14 +400,11 @@ class PinAffinity:
         return pinned(request, where, self.pins, self.policy, self.session, is_mid_turn=is_mid_turn)
 
     def is_mid_turn(self, request: Request, where: Place) -> bool | None:
-        """Whether the request goes on with a turn; one that begins a turn ends what was given for the last."""
+        """Whether the request goes on with a turn; None: not known, or nothing hangs on it."""
         pin = self.pins.pin(where)
         if pin is None or pin.tokens.keys().isdisjoint(self.session.turn_tokens):
-            return None  # nothing hangs on it: the content need not be read
+            return None  # the content need not be read
         asked = conversation.prompt(document(request))
-        if asked is not None and not asked.is_mid_turn:
-            for name in self.session.turn_tokens:
-                pin.tokens.pop(name, None)
         return asked.is_mid_turn if asked is not None else None
 
 

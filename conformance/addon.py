@@ -21,10 +21,10 @@ _PLACES = (Path(__file__).parent.parent / "addons", Path(__file__).parent / "add
 _TABLES = {
     "allow-response-headers": ("response_headers", "routing"),
     "inject-auth": ("auth", "inject_auth"),
-    "inject-session": ("inject_session", "session"),
+    "inject-session": ("inject_session", "session", "shared"),
     "lint-flows": ("lint",),
     "normalize-betas": ("betas",),
-    "pin-affinity": ("pin_affinity", "session"),
+    "pin-affinity": ("pin_affinity", "session", "shared"),
     "record-octets": ("record_octets", "record_flows"),
     "strip-hop-headers": ("strip_hop_headers", "routing"),
 }

@@ -300,9 +300,18 @@ class Conversations:
         return self._count
 
     def ask(
-        self, asked: Prompt, *, session: str | None = None, is_retry: bool = False, now: float = 0.0
+        self,
+        asked: Prompt,
+        *,
+        session: str | None = None,
+        is_retry: bool = False,
+        now: float = 0.0,
+        new: int | None = None,
     ) -> Point:
-        """Where a request belongs; ``settle`` says later how it ended. ``now``: seconds of a steady clock."""
+        """Where a request belongs; ``settle`` says later how it ended. ``now``: seconds of a steady clock.
+
+        ``new``: the number of the conversation, if it begins one; None: the next.
+        """
         self._expire(now)
         before = self._retried(asked, session, is_retry)
         if before is not None:
@@ -315,7 +324,7 @@ class Conversations:
         elif (continues := self._continued(asked, session)) is not None:
             conversation, turn = continues.conversation, continues.turn + 1
         else:
-            conversation, turn = self.begin(), 1
+            conversation, turn = self.begin() if new is None else new, 1
         if continues is not None:
             continues.is_continued = True
         point = Point(conversation, turn, session, asked.setup, asked.chain[-1], now, continues=continues)

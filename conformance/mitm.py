@@ -38,7 +38,7 @@ from mitmproxy.net.http import status_codes
 from mitmproxy.optmanager import OptManager
 from pydantic import ValidationError
 
-from conformance import policy, secret
+from conformance import policy, secret, shared
 from conformance.addon import addons, option_text
 from conformance.grammar import is_field_line
 from conformance.message import Exchange, FieldLine, Fields, Frame, Request, Response
@@ -469,6 +469,24 @@ def _members(option: str, given: Sequence[str], has_lists: bool) -> dict[str, An
         else:
             members[key] = value
     return members
+
+
+def shared_log(
+    addon: str, sharing: policy.Shared, apply: Callable[[Any, float], None], ttl: int
+) -> shared.Log | None:
+    """The log that an addon shares with other proxies; None: it shares none. Raises OptionsError."""
+    if sharing.redis is None:
+        return None
+    if sharing.key is None:
+        raise exceptions.OptionsError("shared_redis: needs shared_key, the same for all proxies")
+    try:
+        password = None if sharing.password is None else policy.reveal(sharing.password).decode()
+        return shared.Log(
+            addon, apply, url=sharing.redis, password=password, key=policy.reveal(sharing.key),
+            patience=sharing.patience / 1000, keep=sharing.keep, ttl=ttl,
+        )  # fmt: skip
+    except (policy.PolicyError, shared.Unavailable, ValueError) as error:
+        raise exceptions.OptionsError(f"shared_redis: {error}") from None
 
 
 def refuse_unknown_options(prefix: str) -> None:

