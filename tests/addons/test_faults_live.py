@@ -8,9 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -36,14 +38,29 @@ def words(folder: Path, upstream: int, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
-def answer(connection: socket.socket, request: bytes) -> None:
+def answer(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n" + b"x" * 4000)
 
 
 @pytest.fixture
-def upstream(proxied) -> int:
-    """The port of a server that answers everything; the proxy of `proxied` is not used."""
-    return proxied("record_flows.py", answer, record_flows_folder=["unused"]).server.port
+def upstream() -> Iterator[int]:
+    """The port of a server that answers everything."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            answer(self.connection)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture
@@ -106,7 +123,8 @@ def test_an_upstream_that_refuses_and_comes_back(hoplint, tmp_path) -> None:
         client.sendall(b"GET /2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         connection, _ = server.accept()
         with connection:
-            answer(connection, connection.recv(65536))
+            connection.recv(65536)
+            answer(connection)
             assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
     refused = recorded(tmp_path / "out")[0]
     assert refused.error is not None
@@ -215,3 +233,20 @@ def test_a_folder_that_cannot_be_recorded_into(tmp_path) -> None:
         done.stderr
         == f"hoplint: error: record-flows: {tmp_path / 'file'} cannot be written to: File exists\n"
     )
+
+
+def test_the_web_page_is_for_this_machine_and_for_who_has_the_token(upstream: int, tmp_path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        page = free.getsockname()[1]
+    command = words(tmp_path, upstream, "--isolated", "--ui", "web", "--set", f"web_port={page}")
+    command += ["--set", "web_open_browser=false"]
+    with background([sys.executable, *command]) as wait:
+        wait(LISTENING, 1)
+        wait(rb"(http://127\.0\.0\.1:%d/\?token=\w+)" % page, 1)
+        ask(int(wait(LISTENING, 1)[0]))
+        flows = b"GET /flows HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", page), PATIENCE) as connection:
+            connection.sendall(flows)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 403 ")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", page), PATIENCE)
