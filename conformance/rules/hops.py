@@ -482,7 +482,7 @@ def set_cookie_lines_joined(legs: Legs) -> Hits:
 
     > Origin servers SHOULD NOT fold multiple Set-Cookie header fields into a single header field.
 
-    Bad::
+    Bad, also set-cookie-malformed::
 
         @ leg: client
         > GET /v1/models HTTP/1.1
@@ -2458,8 +2458,8 @@ def via_missing(legs: Legs) -> Hits:
         < Content-Length: 2
     """
     came, went = legs.requests
-    # One flow is mitmproxy's own doing, which is a proxy that hides.
-    if legs.client.flow is not None and legs.client.flow == legs.server.flow:
+    # Who journals its edits is mitmproxy with our addons, a proxy that hides.
+    if legs.edits or (legs.client.flow is not None and legs.client.flow == legs.server.flow):
         return
     if len(went.fields.values("via")) <= len(came.fields.values("via")):
         yield went, f"{legs.hop} is not in the Via of the request that it sent"
