@@ -69,11 +69,11 @@ def read(file: BinaryIO, notes: list[str] | None = None) -> Iterator[Exchange | 
                 flow = _flow(record)
                 kind = flow.text(b"type")
                 if kind == "http":
-                    exchange = _exchange(flow, exchanges + 1)
+                    exchange = _exchange(flow, exchanges + 1, offset)
                     exchanges += 1
                     yield exchange
                 elif kind == "tcp":
-                    yield _stream(flow)
+                    yield _stream(flow, offset)
                 elif kind in ("dns", "udp"):
                     skipped[kind] += 1
                 else:
@@ -353,7 +353,7 @@ _INTERIM_AS_FINAL = (
 )
 
 
-def _exchange(flow: _Table, number: int) -> Exchange:
+def _exchange(flow: _Table, number: int, offset: int) -> Exchange:
     head = flow.table(b"request")
     client = flow.table(b"client_conn")
     server = flow.table(b"server_conn")
@@ -399,6 +399,7 @@ def _exchange(flow: _Table, number: int) -> Exchange:
         recorder="mitmproxy",
         number=number,
         flow=flow.text(b"id"),
+        offset=offset,
         note=flow.text(b"comment"),
         scheme=head.octets(b"scheme") or b"http",
         # In reverse mode mitmproxy may have written the Host field, and TLS asked for the proxy's own name.
@@ -512,7 +513,7 @@ def _fields(lines: list[list[bytes]]) -> Fields:
     return Fields([(b"".join([name]), b"".join([value])) for name, value in lines])
 
 
-def _stream(flow: _Table) -> Stream:
+def _stream(flow: _Table, offset: int) -> Stream:
     sent: dict[bool, list[bytes]] = {True: [], False: []}
     times: dict[bool, list[tuple[int, float]]] = {True: [], False: []}
     size = {True: 0, False: 0}
@@ -524,5 +525,6 @@ def _stream(flow: _Table) -> Stream:
         client=Octets(side="client", data=b"".join(sent[True]), times=tuple(times[True])),
         server=Octets(side="server", data=b"".join(sent[False]), times=tuple(times[False])),
         flow=flow.text(b"id"),
+        offset=offset,
         note=flow.text(b"comment"),
     )

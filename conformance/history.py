@@ -3,6 +3,9 @@
 Of each exchange a small ``Digest`` is kept, filed under its request, conversation, session, client and so on;
 each exchange is given back as a ``Turn``, with the digests of those filed under the same. Rules of scope Turn
 judge these: a request sent again, a session that moved, a token that was not sent back.
+
+What takes time is to digest an exchange, which needs nothing of those before it: ``Digester`` does it, in another
+process perhaps. ``History`` puts the digests into their order.
 """
 
 from __future__ import annotations
@@ -11,9 +14,9 @@ import hashlib
 import json
 import re
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from conformance import conversation, grammar, known, llm, sse
 from conformance.content import document
@@ -86,36 +89,36 @@ def waits(fields: Fields, now: float | None = None) -> Iterator[tuple[str, float
             yield "retry-after", max(0.0, until.timestamp() - since)
 
 
+class Remembered(NamedTuple):
+    """An exchange as it can be digested by itself."""
+
+    digest: Digest
+    """Without what only those before it tell: ``number``, ``is_fresh``, ``conversation`` and ``turn``."""
+    prompt: Prompt | None
+    reply: bytes | None
+    """Of the history with the answer, as ``conversation.answered`` says."""
+
+
 class History:
     """The exchanges of one recording so far."""
 
     def __init__(self, policy: Session) -> None:
-        self._policy = policy
-        self._order = tuple(
-            dict.fromkeys(
-                (
-                    *((policy.header,) if policy.header else ()),
-                    *(name.lower() for name in policy.reads if "*" not in name),
-                    *known.CONVERSATION_IDS,
-                )
-            )
-        )
+        self._digester = Digester(policy)
         self._conversations = Conversations()
         self._ring: deque[tuple[Digest, tuple[Hashable, ...]]] = deque()
         self._filed: dict[Hashable, list[Digest]] = {}
 
     def turn(self, exchange: Exchange) -> Turn | None:
-        """The next exchange of the recording with what came before it; None for one that is not to be judged.
+        """The next exchange of the recording with what came before it; None for one that is not to be judged."""
+        made = self._digester.digest(exchange)
+        return None if made is None else self.place(made, exchange.number, lambda: exchange)
 
-        A request that the recorder's user replayed is nobody's second try.
-        """
-        if exchange.is_replay:
-            return None
-        host = _host(exchange)
-        made = self._digest(exchange, host)
-        seen = self._seen
+    def place(self, remembered: Remembered, number: int, exchange: Callable[[], Exchange]) -> Turn:
+        """The same for an exchange that has been digested and is the ``number``th; ``exchange`` gives it."""
+        made = self._placed(remembered, number)
+        seen, host = self._seen, made.host
         turn = Turn(
-            exchange=exchange,
+            get=exchange,
             digest=made,
             same_request=seen(("request", made.request)) if made.request else (),
             same_conversation=seen(("conversation", made.conversation)) if made.conversation else (),
@@ -135,6 +138,29 @@ class History:
         )
         self._file(made)
         return turn
+
+    def _placed(self, remembered: Remembered, number: int) -> Digest:
+        """The digest with what those before it tell."""
+        made, prompt, reply = remembered
+        conversation, turn = self._conversation(made, prompt, reply)
+        is_fresh = made.session is not None and all(
+            made.request is not None and earlier.request == made.request
+            for earlier in self._seen(("session", made.host, made.session))
+        )
+        return made._replace(number=number, is_fresh=is_fresh, conversation=conversation, turn=turn)
+
+    def _conversation(
+        self, made: Digest, prompt: Prompt | None, reply: bytes | None
+    ) -> tuple[int | None, int]:
+        if made.previous_response_id is not None:
+            # The history is on the server: what the request holds is only what is new.
+            issuer = next(iter(self._seen(("response", made.host, made.previous_response_id))), None)
+            return (None, 0) if issuer is None else (issuer.conversation, issuer.turn + 1)
+        if prompt is None:
+            return None, 0
+        return self._conversations.place(
+            prompt, reply, session=made.session, failed=made.failed, is_retry=bool(made.retry)
+        )
 
     def _seen(self, key: Hashable) -> tuple[Digest, ...]:
         found = self._filed.get(key)
@@ -174,7 +200,30 @@ class History:
                 if not filed:
                     del self._filed[key]
 
-    def _digest(self, exchange: Exchange, host: bytes) -> Digest:
+
+class Digester:
+    """Digests exchanges, each by itself."""
+
+    def __init__(self, policy: Session) -> None:
+        self._policy = policy
+        self._order = tuple(
+            dict.fromkeys(
+                (
+                    *((policy.header,) if policy.header else ()),
+                    *(name.lower() for name in policy.reads if "*" not in name),
+                    *known.CONVERSATION_IDS,
+                )
+            )
+        )
+
+    def digest(self, exchange: Exchange) -> Remembered | None:
+        """What is remembered of an exchange; None for one that is not to be judged.
+
+        A request that the recorder's user replayed is nobody's second try.
+        """
+        if exchange.is_replay:
+            return None
+        host = _host(exchange)
         request, response = exchange.request, exchange.response
         fields, names = request.fields, request.fields.names
         lasting, decisive = _sorted(names)
@@ -195,16 +244,17 @@ class History:
         named = asked.get("previous_response_id") if isinstance(asked, dict) else None
         previous = _digest(named.encode("utf-8", "replace")) if isinstance(named, str) and named else None
         retries = int(retry) if retry is not None and retry.isdigit() and len(retry) < 6 else None
-        number, turn = self._conversation(
-            exchange, prompt, host, session, previous, failed=lost or status >= 400, is_retry=bool(retries)
-        )
+        failed = lost or status >= 400
+        reply = None
+        if prompt is not None and previous is None and not failed:
+            reply = conversation.answered(prompt, llm.reply(exchange))
         answer = response.fields if response is not None else Fields()
         tokens = self._policy.tokens
         served = next((value for name in self._policy.deployments if (value := answer.one(name))), None)
         waiting = [seconds for _, seconds in waits(answer, exchange.ended)] if status >= 400 else []
         close = exchange.frames[-1] if exchange.frames else None
-        return Digest(
-            number=exchange.number,
+        made = Digest(
+            number=0,
             started=exchange.started,
             ended=exchange.ended,
             host=host,
@@ -229,14 +279,7 @@ class History:
             ),
             session=session,
             session_field=field,
-            is_fresh=session is not None
-            and all(
-                identity is not None and digest.request == identity
-                for digest in self._seen(("session", host, session))
-            ),
             is_branch=not names.isdisjoint(known.BRANCHES),
-            conversation=number,
-            turn=turn,
             setup=prompt.setup if prompt else None,
             opening=prompt.opening if prompt else None,
             is_start=prompt is not None and prompt.is_start,
@@ -265,6 +308,7 @@ class History:
             if close is not None and close.opcode == "CLOSE" and close.sender == "server"
             else None,
         )
+        return Remembered(made, prompt, reply)
 
     def _session(self, request: Request, asked: object) -> tuple[str, str | None]:
         """The field (or member of the content) that names the session, and the id."""
@@ -283,26 +327,6 @@ class History:
             return "path", _text(inside[1])
         return "", None
 
-    def _conversation(
-        self,
-        exchange: Exchange,
-        prompt: Prompt | None,
-        host: bytes,
-        session: str | None,
-        previous: bytes | None,
-        *,
-        failed: bool,
-        is_retry: bool,
-    ) -> tuple[int | None, int]:
-        if previous is not None:
-            # The history is on the server: what the request holds is only what is new.
-            issuer = next(iter(self._seen(("response", host, previous))), None)
-            return (None, 0) if issuer is None else (issuer.conversation, issuer.turn + 1)
-        if prompt is None:
-            return None, 0
-        reply = None if failed else conversation.answered(prompt, llm.reply(exchange))
-        return self._conversations.place(prompt, reply, session=session, failed=failed, is_retry=is_retry)
-
 
 def _host(exchange: Exchange) -> bytes:
     """Where the request went; each side of a hop by itself."""
@@ -320,7 +344,7 @@ def _untold(exchange: Exchange) -> Iterator[bytes]:
     refused = exchange.response is not None and exchange.response.status in (401, 403)
     fields = exchange.request.fields
     if refused and any(b"***" in line.value for name in _CREDENTIALS for line in fields.lines(name)):
-        yield b"%d" % exchange.number
+        yield f"{exchange.flow} {exchange.number}".encode()
 
 
 def _has_event_ids(response: Response) -> bool:

@@ -12,45 +12,30 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import partial
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from conformance import locate, scoping, secret
-from conformance.finding import Entry, Finding, Heard, Location, Quote, Run, Summary, Suppressed
-from conformance.legs import Marked, of_journal, read
-from conformance.message import (
-    Connection,
-    Evidence,
-    Exchange,
-    Legs,
-    Message,
-    Octets,
-    Refusal,
-    Request,
-    Side,
-    Stream,
-)
+from conformance import locate, scoping
+from conformance.examine import MOST, Examined, ExaminedStream, Examiner
+from conformance.finding import Entry, Finding, Location, Quote, Run, Summary, Suppressed
+from conformance.legs import Marked, read
+from conformance.message import Evidence, Exchange, Legs, Refusal, Side, Stream
 from conformance.recording import Recording
-from conformance.replay import replay, replay_connection
-from conformance.rule import ERROR, NOTE, RULES, UNUSED_IGNORE, Place, Rule, Severity
-from conformance.watch import Likeness, Watch
+from conformance.rule import ERROR, NOTE, RULES, UNUSED_IGNORE, Rule
 
 if TYPE_CHECKING:
     from conformance.history import History
     from conformance.parsers import Judges
     from conformance.policy import Policy
+    from conformance.rule import Severity
 
-KEPT_CONNECTIONS = 4096
-"""Connections whose last exchange is remembered, so that memory is bounded; the least used is dropped."""
-KEPT_SETS = 4096
-"""Sets of field names whose rules are remembered. Agents send a few dozen; a stranger may send any number."""
-MOST = 100
-"""Findings of one rule in one message, exchange or stream: a stranger's may hold a million of the same."""
+
 KEPT = 10_000
 """Findings of one rule in one recording; the others are counted in a note."""
 LISTED = 8192
@@ -229,12 +214,6 @@ def _profiled(name: str, severities: Mapping[str, Severity]) -> tuple[Policy, Ma
     return settings.policy, {**settings.lint.severity, **severities}
 
 
-def _generic() -> Policy:
-    from conformance.policy import Policy  # as in _profiled
-
-    return Policy()
-
-
 def matches(path: str, glob: str) -> bool:
     """Whether a glob of the settings means this recording: by its whole path or from the right."""
     return fnmatch.fnmatch(path, glob) or PurePath(path).match(glob)
@@ -247,39 +226,6 @@ def _order(finding: Finding) -> tuple[int, int, int, int, str]:
     at = finding.at
     index = -1 if at.index is None else at.index
     return (at.exchange or 0, at.stream or 0, _PARTS.index(at.part), index, finding.rule)
-
-
-class _Plan:
-    """Which rules of one scope can matter where certain fields occur."""
-
-    def __init__(self, rules: Iterable[Rule]) -> None:
-        self.always: list[Rule] = []
-        self.by_field: dict[str, list[Rule]] = {}
-        for rule in rules:
-            if not rule.fields:
-                self.always.append(rule)
-            for name in rule.fields:
-                self.by_field.setdefault(name, []).append(rule)
-        self._known: dict[frozenset[str], tuple[Rule, ...]] = {}
-
-    def rules(self, names: frozenset[str]) -> tuple[Rule, ...]:
-        """Those that can matter where fields of these names occur."""
-        relevant = names.intersection(self.by_field)
-        known = self._known.get(relevant)
-        if known is None:
-            chosen = {rule.name: rule for name in sorted(relevant) for rule in self.by_field[name]}
-            if len(self._known) >= KEPT_SETS:
-                self._known.clear()
-            known = self._known[relevant] = (*self.always, *chosen.values())
-        return known
-
-
-def _names(message: Message) -> frozenset[str]:
-    return message.fields.names | message.trailers.names if len(message.trailers) else message.fields.names
-
-
-def _without_verbatim(rules: Iterable[Rule]) -> list[Rule]:
-    return [rule for rule in rules if not rule.verbatim]
 
 
 class Linter:
@@ -295,58 +241,38 @@ class Linter:
         *,
         judges: Judges | None = None,
     ) -> None:
+        self.examiner = Examiner(
+            rules, policy, settings.severities, path, upstream_path, judges=judges, listing=settings.listing
+        )
         self.findings: list[Finding] = []
         self.suppressed: list[Suppressed] = []
-        self.exercised: set[str] = set()
-        self.edits: Counter[str] = Counter()
+        self.exercised = self.examiner.exercised
+        self.edits = self.examiner.edits
         self.failures: list[str] = []
         self.entries: list[Entry] = []
         self.room, self.room_for_heads = (LISTED, LISTED_HEADS) if settings.listing else (0, 0)
+        self.parsers, self.heard = self.examiner.parsers, self.examiner.heard
         self._rules = rules
-        self._policy = policy
-        if policy is None and any(rule.wants_policy or rule.scope == "Turn" for rule in rules.values()):
-            self._policy = _generic()
         self._settings = settings
         self._path = path
-        self._upstream_path = path if upstream_path is None else upstream_path
-        by_scope: dict[str, list[Rule]] = {}
-        for rule in rules.values():
-            by_scope.setdefault(rule.scope, []).append(rule)
-        scope = by_scope.get
-        self._request = _Plan([*scope("Message", []), *scope("Request", [])])
-        self._response = _Plan([*scope("Message", []), *scope("Response", [])])
-        self._exchange = _Plan(scope("Exchange", []))
-        self._watch = Watch(self._policy)
-        self._connection = scope("Connection", [])
-        self._turn = _Plan(scope("Turn", []))
         self._history: History | None = None
-        if self._policy is not None and scope("Turn"):
+        if self.examiner.policy is not None and any(rule.scope == "Turn" for rule in rules.values()):
             from conformance.history import History  # costs what only rules about the past need
 
-            self._history = History(self._policy.session)
-        self._legs = _Plan(scope("Legs", []))
+            self._history = History(self.examiner.policy.session)
+        self._kept: Counter[str] = Counter()
+        """By rule: its findings, those above KEPT too."""
         self._marked = Marked()
-        self._frame = scope("Frame", [])
-        self._octets = scope("Octets", [])
-        self._refusal = scope("Refusal", [])
-        self._judges = judges
-        self._judged = scope("Judged", [])
-        self.parsers: dict[str, tuple[int, int]] = {}
-        self.heard: list[Heard] = []
-        self._last: OrderedDict[tuple[Side, str], Exchange] = OrderedDict()
-        self._seen: set[tuple[object, ...]] = set()
         self._held: Evidence | None = None
         """What the exchanges so far held; None before the first."""
-        self._found: list[Finding] = []
-        self._cut, self._kept = Counter[str](), Counter[str]()
-        """By rule: how often it was stopped at MOST findings; its findings, those above KEPT too."""
 
     def take(self, item: Exchange | Stream) -> None:
         """Lint one more item of the recording."""
+        self.examiner.listing = len(self.entries) < self.room
         if isinstance(item, Stream):
-            self._take_stream(item)
+            self.place_stream(self.examiner.stream(item), item.exchanges.__getitem__, lambda: item)
         else:
-            self._take_exchange(item, replay(item))
+            self.place(self.examiner.exchange(item), lambda: item)
             if (legs := self._marked.take(item)) is not None:
                 self.take_legs(legs)
 
@@ -360,162 +286,61 @@ class Linter:
         left = [(rule, count - KEPT) for rule, count in sorted(self._kept.items()) if count > KEPT]
         return [
             *(f"{rule}: the first {MOST} findings of a message are reported, and {count} had more"
-              for rule, count in sorted(self._cut.items())),
+              for rule, count in sorted(self.examiner.cut.items())),
             *(f"{rule}: the first {KEPT} findings are reported, and {count} are not" for rule, count in left),
         ]  # fmt: skip
 
     def take_legs(self, legs: Legs) -> None:
         """Lint what a hop made of one exchange."""
-        self._found = []
-        self._check_legs(legs)
-        self._settle(*legs.exchanges, of_legs=True)
+        made = Examined(legs.client.number)
+        self.examiner.legs(legs, made)
+        self._fail(f"{self._path}#{made.number}", made.failures)
+        self._settle(made.found, legs.exchanges, of_legs=True)
 
-    def _check_legs(self, legs: Legs) -> None:
-        messages = [message for exchange in legs.exchanges for message in exchange.messages]
-        names = frozenset[str]().union(*map(_names, messages))
-        verbatim = all(message.verbatim for message in messages)
-        rules = self._legs.rules(names)
-        self._run(rules if verbatim else _without_verbatim(rules), legs.client, legs)
-        held = legs.client.evidence | Evidence.LEGS
-        if any(came.body is not None and went.body is not None for came, went in legs.passed):
-            held |= Evidence.BODY
-        self._mark(held, "Legs", verbatim=verbatim)
+    def place(self, made: Examined, exchange: Callable[[], Exchange]) -> None:
+        """Judge an exchange that has been examined beside those before it; in the order of the recording.
 
-    def _take_exchange(
-        self, exchange: Exchange, judged: tuple[Refusal, ...], stream: Stream | None = None
+        ``exchange`` gives the exchange itself, the same one each time; it is asked for only if need be.
+        """
+        conversation = self._turns(made, exchange)
+        for refusal in made.refusals:
+            if refusal.origin != "recorder":
+                self._refused(exchange(), refusal, made)
+        if made.entry is not None and len(self.entries) < self.room:
+            entry = replace(made.entry, conversation=conversation)
+            if made.found and self.room_for_heads > 0:
+                self.room_for_heads -= 1
+                entry = replace(entry, heads=locate.heads(exchange()))
+            self.entries.append(entry)
+        self._fail(f"{self._path}#{made.number}", made.failures)
+        self._settle(made.found, (exchange(),) if made.has_ignores else ())
+
+    def place_stream(
+        self, made: ExaminedStream, exchange: Callable[[int], Exchange], stream: Callable[[], Stream]
     ) -> None:
-        self._found = []
-        names = frozenset[str]()
-        watch = self._watch
-        alike: list[Likeness | None] = []
-        for message in exchange.messages:
-            occurring = _names(message)
-            names |= occurring
-            plan = self._request if isinstance(message, Request) else self._response
-            rules = plan.rules(occurring)
-            alike.append(like := watch.message(message))
-            due = watch.due(rules if message.verbatim else _without_verbatim(rules), message, like)
-            self._run(due, exchange, message)
-        rules = self._exchange.rules(names)
-        self._run(watch.due(rules, exchange, watch.exchange(exchange, alike)), exchange, exchange)
-        for frame in exchange.frames:
-            self._run(self._frame, exchange, frame)
-        if self._connection:
-            self._connections(exchange)
-        # What a hop made of a request is no further request of the client's.
-        conversation: int | None = None
-        if self._history is not None and exchange.leg != "server":
-            conversation = self._turns(exchange, names, self._history)
-        if (legs := of_journal(exchange)) is not None:
-            self._check_legs(legs)
-        for refusal in (*exchange.refusals, *judged):
-            self._refused(exchange, refusal)
-        if self._judges is not None:
-            self._ask(self._judges, exchange)
-        self._exercise(exchange)
-        for edit in exchange.edits:
-            self.edits[edit.addon] += 1
-        if len(self.entries) < self.room:
-            name = f"stream {stream.number}" if stream is not None else exchange.client_connection
-            heads = bool(self._found) and self.room_for_heads > 0
-            self.room_for_heads -= heads
-            self.entries.append(locate.entry(exchange, name, conversation, heads=heads))
-        self._settle(exchange)
+        """The same for a stream; ``exchange`` gives its exchanges by their place in it."""
+        for one in made.exchanges:
+            self.place(one, partial(exchange, one.place))
+        self._fail(f"{self._path}: stream {made.number}", made.failures)
+        self._settle(made.found, (stream(),) if made.has_ignores else ())
 
-    def _run(self, rules: Sequence[Rule], exchange: Exchange, subject: object) -> None:
-        """Run rules of one scope over a subject. This is the hot loop: a quarter of a thousand calls an exchange."""
-        policy, waiting = self._policy, iter(rules)
-        rule: Rule | None = None
-        while True:  # once, and once more behind each rule that raises
-            try:
-                for rule in waiting:
-                    most = len(self._found) + MOST
-                    for place, why in (
-                        rule.check(subject, policy) if rule.wants_policy else rule.check(subject)
-                    ):
-                        if len(self._found) == most:
-                            self._cut[rule.name] += 1
-                            break
-                        self._add(rule, exchange, place, why, subject)
-                return
-            except Exception as error:  # noqa: BLE001 - a broken rule must not hide what the others find
-                self.failures.append(
-                    f"{self._path}#{exchange.number}: internal error in rule {rule and rule.name}: "
-                    f"{_said(error)}"
-                )
+    def _fail(self, where: str, failures: Iterable[str]) -> None:
+        self.failures += [f"{where}: {words}" for words in failures]
 
-    def _add(self, rule: Rule, exchange: Exchange, place: Place, why: str, subject: object) -> None:
-        path = self._path
-        if isinstance(subject, Legs):
-            exchange = locate.leg(subject, place)
-            path = path if exchange is subject.client else self._upstream_path
-        found = locate.in_exchange(path, exchange, place, subject)
-        evidence: Literal["octets", "flow", "error", "har"] = "har" if exchange.recorder == "har" else "flow"
-        if isinstance(place, Refusal) and place.source != "h11":
-            evidence = "error"
-        elif found.message is not None and found.message.wire is not None:
-            evidence = "octets"
-        self._found.append(self._finding(rule, exchange, found, why, evidence))
-
-    def _finding(
-        self,
-        rule: Rule,
-        exchange: Exchange | None,
-        found: locate.Found,
-        why: str,
-        evidence: Literal["octets", "flow", "error", "har"],
-    ) -> Finding:
-        request = exchange.request if exchange is not None else None
-        return Finding(
-            rule=rule.name,
-            severity=self._settings.severities.get(rule.name, rule.severity),
-            at=found.at,
-            why=secret.printable(why),
-            origin=found.origin,
-            evidence=evidence,
-            quotes=found.quotes,
-            host=_host(request) if request is not None else "",
-            method=request.method.decode("latin-1") if request is not None else "",
-            path=locate.shown_path(request) if request is not None else "",
-            status=exchange.response.status if exchange is not None and exchange.response else None,
-        )
-
-    def _connections(self, exchange: Exchange) -> None:
-        sides: tuple[tuple[Side, str | None], ...] = (
-            ("client", exchange.client_connection),
-            ("server", exchange.server_connection),
-        )
-        bare: Exchange | None = None
-        for side, name in sides:
-            if name is None:
-                continue
-            bare = bare or exchange.bare()
-            key = (side, name)
-            before = self._last.pop(key, None)
-            self._last[key] = bare
-            if len(self._last) > KEPT_CONNECTIONS:
-                self._last.popitem(last=False)
-            if before is not None:
-                pair = Connection(side=side, id=name, before=before, after=bare)
-                self._run(self._connection, bare, pair)
-                self._mark(Evidence.CONNECTION | exchange.evidence, "Connection")
-
-    def _turns(self, exchange: Exchange, names: frozenset[str], history: History) -> int | None:
+    def _turns(self, made: Examined, exchange: Callable[[], Exchange]) -> int | None:
         """Lint it beside what came before; gives the number of its conversation."""
-        turn = history.turn(exchange)
-        if turn is None:
+        if self._history is None or made.remembered is None:
             return None
-        self._run(self._turn.rules(names), exchange, turn)
+        turn = self._history.place(made.remembered, made.number, exchange)
+        self.examiner.run(self.examiner.turn.rules(made.names), None, turn, made)
         if self._held is not None:
-            self._mark(self._held | exchange.evidence, "Turn")
-        self._held = (self._held or exchange.evidence) | exchange.evidence
+            self.examiner.mark(self._held | made.evidence, "Turn")
+        self._held = (self._held or made.evidence) | made.evidence
         return turn.digest.conversation
 
-    def _refused(self, exchange: Exchange, refusal: Refusal) -> None:
+    def _refused(self, exchange: Exchange, refusal: Refusal, made: Examined) -> None:
         """A parser's refusal is a finding of the rule it stands for, once."""
-        if refusal.origin == "recorder":
-            return
-        errors = {f.rule for f in self._found if f.at.part == refusal.part and f.severity is not NOTE}
+        errors = {f.rule for f in made.found if f.at.part == refusal.part and f.severity is not NOTE}
         if refusal.rule is not None:
             rule = self._rules.get(refusal.rule)
             message = exchange.request if refusal.part == "request" else exchange.response
@@ -523,24 +348,9 @@ class Linter:
             looked = rule is not None and message is not None and Evidence.HEADERS in rule.evidence
             if rule is not None and refusal.rule not in errors and not (looked and errors):
                 said = f"{refusal.source} refused it: {locate.said(refusal)}"
-                self._add(rule, exchange, refusal, said, refusal)
+                self.examiner.add(rule, exchange, refusal, said, refusal, made)
         elif not errors and not self._explained(exchange, refusal):
-            self._run(self._refusal, exchange, refusal)
-
-    def _ask(self, judges: Judges, exchange: Exchange) -> None:
-        """What real parsers make of its messages."""
-        for part, judged in judges.judge(exchange):
-            self._run(self._judged, exchange, judged)
-            self._mark(exchange.evidence | Evidence.PARSERS, "Judged")
-            told = [
-                Heard(exchange.number, part, name, None if words is None else locate.shown_text(words))
-                for name, words, _ in judged.verdicts
-            ]
-            for one in told:
-                asked, refused = self.parsers.get(one.parser, (0, 0))
-                self.parsers[one.parser] = asked + 1, refused + (one.refusal is not None)
-            if any(one.refusal is not None for one in told) and len(self.heard) < LISTED:
-                self.heard += told
+            self.examiner.run(self.examiner.refusal, exchange, refusal, made)
 
     def _explained(self, exchange: Exchange, refusal: Refusal) -> bool:
         """Whether a rule that was not selected knows better why the message was refused."""
@@ -557,82 +367,10 @@ class Linter:
             and not rule.wants_policy
         )
 
-    def _take_stream(self, stream: Stream) -> None:
-        judged, client, server = replay_connection(stream)
-        for exchange, refusals in zip(stream.exchanges, judged, strict=True):
-            self._take_exchange(exchange, refusals, stream)
-        self._found = []
-        for octets in (client, server):
-            for rule in self._octets:
-                self._run_octets(rule, stream, octets, octets)
-            for refusal in octets.refusals:
-                named = self._rules.get(refusal.rule) if refusal.rule else None
-                if named is not None and not any(f.rule == named.name for f in self._found):
-                    found = locate.in_stream(self._path, stream, octets, refusal)
-                    why = f"{refusal.source} refused it: {locate.said(refusal)}"
-                    self._found.append(self._finding(named, None, found, why, "octets"))
-                elif refusal.rule is None and not any(f.origin == octets.side for f in self._found):
-                    for rule in self._refusal:
-                        self._run_octets(rule, stream, octets, refusal)
-        if not (client.switched and not client.messages):
-            self._mark(Evidence.OCTETS, "Octets")
-        self._settle(stream)
-
-    def _run_octets(self, rule: Rule, stream: Stream, octets: Octets, subject: object) -> None:
-        try:
-            for number, (place, why) in enumerate(rule.check(subject)):
-                if number == MOST:
-                    self._cut[rule.name] += 1
-                    break
-                found = locate.in_stream(self._path, stream, octets, place)
-                owner = next(
-                    (
-                        e
-                        for e in stream.exchanges
-                        if found.message and any(m is found.message for m in e.messages)
-                    ),
-                    None,
-                )
-                self._found.append(self._finding(rule, owner, found, why, "octets"))
-        except Exception as error:  # noqa: BLE001 - as in _run
-            self.failures.append(
-                f"{self._path}: stream {stream.number}: internal error in rule {rule.name}: {_said(error)}"
-            )
-
-    def _exercise(self, exchange: Exchange) -> None:
-        shared = exchange.evidence
-        for message in exchange.messages:
-            held = shared
-            if message.body is not None:
-                held |= Evidence.BODY
-            if message.wire is not None:
-                held |= Evidence.OCTETS
-            self._mark(held, "Message", type(message).__name__, verbatim=message.verbatim)
-        held = shared
-        if exchange.response is not None and exchange.response.body is not None:
-            held |= Evidence.BODY
-        if exchange.response is not None or Evidence.ERROR in shared:
-            self._mark(held, "Exchange", "Refusal", "Response" if exchange.response is None else "Exchange")
-        if exchange.frames:
-            self._mark(held, "Frame")
-
-    def _mark(self, held: Evidence, *scopes: str, verbatim: bool = True) -> None:
-        """Note which rules of these scopes can be decided with this evidence."""
-        key = (held, scopes, verbatim)
-        if key in self._seen:
-            return
-        self._seen.add(key)
-        for name, rule in self._rules.items():
-            if (
-                rule.scope in scopes
-                and (verbatim or not rule.verbatim)
-                and any((held & needs) == needs for needs in rule.evidence)
-            ):
-                self.exercised.add(name)
-
-    def _settle(self, *items: Exchange | Stream, of_legs: bool = False) -> None:
+    def _settle(
+        self, found: Iterable[Finding], items: Iterable[Exchange | Stream], *, of_legs: bool = False
+    ) -> None:
         """Apply the items' inline ignores to what was found in them."""
-        found, self._found = self._found, []
         ignores: dict[str, tuple[str, Exchange | Stream]] = {}
         for item in items:
             if self._settings.inline_ignores and "hoplint:" in item.note:
@@ -656,16 +394,6 @@ class Linter:
         self._kept[finding.rule] += 1
         if self._kept[finding.rule] <= KEPT:
             self.findings.append(finding)
-
-
-def _said(error: Exception) -> str:
-    # A rule's mistake often quotes the value it tripped over.
-    return f"{type(error).__name__}: {locate.shown_text(str(error))}"
-
-
-def _host(request: Request) -> str:
-    host = request.authority or request.fields.one("host") or b""
-    return host.decode("latin-1").rpartition("@")[2].split(":")[0].lower()
 
 
 _IGNORE = re.compile(r"hoplint:\s*ignore\[([^\[\]]*)\]([^#]*)")

@@ -134,8 +134,8 @@ def in_stream(recording: str, stream: Stream, octets: Octets, place: Place) -> F
     return Found(at, octets.side, quotes, owner)
 
 
-def entry(exchange: Exchange, connection: str | None, conversation: int | None, *, heads: bool) -> Entry:
-    """The exchange as a report may list it; with ``heads`` what its messages begin with, too."""
+def entry(exchange: Exchange, connection: str | None) -> Entry:
+    """The exchange as a report may list it, without its conversation and its heads."""
     request, response = exchange.request, exchange.response
     host = request.authority or request.fields.one("host") or (exchange.upstream or "").encode()
     return Entry(
@@ -148,9 +148,13 @@ def entry(exchange: Exchange, connection: str | None, conversation: int | None, 
         started=exchange.started,
         ended=exchange.ended,
         connection=None if connection is None else _cut(escape(connection.encode("utf-8", "replace"))),
-        conversation=conversation,
-        heads=tuple(map(_head, exchange.messages)) if heads else (),
+        conversation=None,
     )
+
+
+def heads(exchange: Exchange) -> tuple[Head, ...]:
+    """What its messages begin with, as a report may show it."""
+    return tuple(map(_head, exchange.messages))
 
 
 def shown_path(request: Request) -> str:

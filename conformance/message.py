@@ -6,8 +6,6 @@ Facts that shape these types:
 * Field lines keep their order, case and repeats: they are what most rules are about.
 * Everything taken from the wire is ``bytes``; names to look fields up by are lower-case ``str``.
 * Objects are compared by identity: two equal field lines on one message are two lines.
-
-This file imports nothing of ours and knows neither files nor rules.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Flag, auto
 from functools import cached_property
@@ -90,17 +88,15 @@ class Fields:
         self._names_block: bytes | None = None
 
     def _index(self) -> dict[str, tuple[FieldLine, ...]]:
-        index = self._by_name
-        if index is None:
-            index = {}
+        if self._by_name is None:
+            index = self._by_name = dict[str, tuple[FieldLine, ...]]()
             repeated: dict[str, list[FieldLine]] = {}
             for line in self._lines:
                 key = line[0].lower().decode("latin-1")
                 if index.setdefault(key, (line,))[0] is not line:
                     repeated.setdefault(key, list(index[key])).append(line)
             index.update({key: tuple(lines) for key, lines in repeated.items()})
-            self._by_name = index
-        return index
+        return self._by_name
 
     def __iter__(self) -> Iterator[FieldLine]:
         return iter(self._lines)
@@ -279,9 +275,8 @@ class Message:
         """The same message without its content, for keeping: the content may be megabytes."""
         kept = object.__new__(type(self))
         # What others keep with a message (names that begin with _) is made of its content.
-        facts = {name: fact for name, fact in self.__dict__.items() if not name.startswith("_")}
+        facts = {name: fact for name, fact in self.__dict__.items() if name[0] != "_" and name != "content"}
         kept.__dict__.update(facts, body=None)
-        kept.__dict__.pop("content", None)
         return kept
 
     @cached_property
@@ -399,7 +394,8 @@ class Exchange:
     number: int = 1
     """Counts from 1 within its recording."""
     flow: str | None = None
-    """mitmproxy's id of the flow."""
+    """mitmproxy's id of the flow, which begins at this octet of the file:"""
+    offset: int | None = None
     note: str = ""
     """The comment somebody wrote on it; holds inline ignores."""
     note_line: int | None = None
@@ -418,8 +414,7 @@ class Exchange:
     ended: float | None = None
     is_replay: bool = False
     leg: Side | None = None
-    """In a transcript: which side of a hop this is. ``client``: between the client and the hop; ``server``:
-    between the hop and its upstream, for the exchange above that is on the client's side."""
+    """In a transcript: which side of a hop this is; ``server``: of the exchange above that is the client's."""
 
     def bare(self) -> Exchange:
         """The same exchange without contents and frames, for keeping."""
@@ -509,8 +504,7 @@ class Legs:
         return any(edit.part == part and edit.field.lower() == name for edit in self.edits)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Digest:
+class Digest(NamedTuple):
     """What is remembered of an exchange when later ones are judged: a few hundred octets, no content.
 
     Values that identify are digests, except session and request ids, which findings name. Credentials and
@@ -616,7 +610,8 @@ class Turn:
     that they were over when it began: ``Digest.precedes``.
     """
 
-    exchange: Exchange
+    get: Callable[[], Exchange]
+    """Gives the exchange, which may have to be read for it; the digests are at hand."""
     digest: Digest
     same_request: tuple[Digest, ...] = ()
     """The same host, method, target and content."""
@@ -632,6 +627,10 @@ class Turn:
     """Those whose responses issued an affinity token that this request sends."""
     continued: tuple[Digest, ...] = ()
     """Those whose response this request continues (``previous_response_id``)."""
+
+    @property
+    def exchange(self) -> Exchange:
+        return self.get()
 
 
 class Breach(NamedTuple):
@@ -696,5 +695,6 @@ class Stream:
     """What the octets say, each message with its ``wire``."""
     number: int = 1
     flow: str | None = None
+    offset: int | None = None
     note: str = ""
     note_line: int | None = None

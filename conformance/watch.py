@@ -14,6 +14,7 @@ two rules of three.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import fields as members
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conformance.message import Exchange, FieldLine, Fields, Message, Request, Response
@@ -35,19 +36,25 @@ OFTEN = 16
 
 _ANY, _TARGET, _REST = "*", ":target", ":rest"
 """Beside the names of fields: all of them, the target, and what counts as changed always."""
+_SHAPED = frozenset(
+    {
+        "fields", "trailers", "version", "verbatim", "partial", "wire", "method", "authority", "code", "reason",
+        "request", "response", "interim", "frames", "refusals", "error", "received", "edits", "scheme", "upstream",
+        "recorder", "leg", "is_replay",
+    }
+)  # fmt: skip
+"""Attributes that are the same within a shape (``_shape``, ``Watch.exchange``), or note themselves what is read."""
 _NOTED: Mapping[str, str] = {
+    **{
+        made.name: _REST
+        for kind in (Request, Response, Exchange)
+        for made in members(kind)
+        if made.name not in _SHAPED
+    },
     "target": _TARGET,
-    **dict.fromkeys(
-        (
-            "body", "numbers", "number", "flow", "note", "note_line", "client_connection", "server_connection",
-            "started", "answered", "ended", "evidence", "bare",
-        ),
-        _REST,
-    ),
-}  # fmt: skip
-"""Attributes that differ within a shape. ``bare`` copies without being seen."""
-_DERIVED = ("content", "path", "status", "is_http1")
-"""What messages work out once and keep."""
+    "bare": _REST,  # copies without being seen
+}
+"""All others, and how they are noted."""
 
 
 class _Noting:
@@ -113,8 +120,8 @@ def _noting(message: Message, notes: set[str]) -> Message:
     kind: type[Message] = _NotingRequest if isinstance(message, Request) else _NotingResponse
     made = object.__new__(kind)
     part = _part(message)
-    # What others keep with a message (names that begin with _) they have read before.
-    facts = {name: fact for name, fact in message.__dict__.items() if name[0] != "_" and name not in _DERIVED}
+    # Not what is kept with a message (``once``): somebody else has read for that.
+    facts = {made.name: getattr(message, made.name) for made in members(message)}
     made.__dict__.update(facts, fields=_NotingFields(message.fields, notes, part), _notes=(notes, part))
     return made
 

@@ -2,7 +2,6 @@
 
 import json
 import pickle
-from dataclasses import fields as members
 
 import pytest
 
@@ -304,7 +303,7 @@ def test_every_member_is_told() -> None:
         "unsent",
         "event_reader",
     }
-    empty = {m.name for m in members(Digest) if getattr(turn.digest, m.name) in (None, False, 0, "", b"", ())}
+    empty = {name for name, value in turn.digest._asdict().items() if value in (None, False, 0, "", b"", ())}
     assert empty - {"should_retry"} == expected
     assert turn.digest.should_retry is False
     assert (turn.digest.wait, turn.digest.retry, turn.digest.account) == (2.0, 2, "acct-1")

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from conformance import lint, recording
+from conformance import examine, lint, recording
 from conformance.message import Connection, Edit, Evidence, Frame, Message, Octets, Request, Response, Turn
 from conformance.policy import Policy
 from conformance.rule import ERROR, NOTE, WARNING, Hits, Rule, load
@@ -120,7 +120,7 @@ def test_a_single_exchange_decides_nothing_about_the_past() -> None:
 
 
 def test_connections_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lint, "KEPT_CONNECTIONS", 2)
+    monkeypatch.setattr(examine, "KEPT_CONNECTIONS", 2)
     text = "\n".join(f"@ client-connection: {name}\n{DOUBLED}" for name in "abca")
     assert subjects(text, "Connection") == [], "a was dropped when c came"
 

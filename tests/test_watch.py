@@ -158,6 +158,16 @@ def test_every_way_to_look_is_noted(look: Callable[[Request], object], expected:
     assert (None if found is None else set(found)) == expected
 
 
+def test_of_an_exchange_all_is_noted_but_what_makes_them_alike() -> None:
+    def check(exchange: Exchange) -> Hits:
+        repr(exchange.server_name)
+        yield from ()
+
+    exchange = Exchange(request=REQUEST, server_name="a.example")
+    assert reads(replace(load()["host-malformed"], check=check), exchange, None) is None
+    assert noted("bad-host-accepted", exchange) == set()
+
+
 def test_only_what_was_read_and_changed_makes_a_rule_due() -> None:
     known = Watch(None)
     rules = [load()[name] for name in ("host-malformed", "content-type-malformed", "non-ascii-header-value")]
