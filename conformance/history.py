@@ -63,6 +63,9 @@ _UNSENT = re.compile(
 _RESPONSE_ID = re.compile(rb'"id"\s*:\s*"(resp_[^"\\]{1,2000})"')
 _REQUEST_IDS = ("x-request-id", "request-id", "x-client-request-id")
 _MOVES = ("x-litellm-attempted-retries", "x-litellm-attempted-fallbacks")
+_REPEATED = frozenset({"cache-control", "content-location", "etag", "expires"})
+"""What a 304 has to repeat of the 200 (RFC 9110 §15.4.5), but for Date, and for Vary, which may come and go with
+what the request says."""
 _WITHOUT_CONTENT = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
 
 
@@ -307,6 +310,7 @@ class Digester:
             close_code=close.code
             if close is not None and close.opcode == "CLOSE" and close.sender == "server"
             else None,
+            stored=_stored(answer) if status == 200 and request.method == b"GET" else None,
         )
         return Remembered(made, prompt, reply)
 
@@ -337,6 +341,14 @@ def _host(exchange: Exchange) -> bytes:
         else request.authority or request.fields.one("host") or b""
     )
     return place.lower() + b"|server" if exchange.leg == "server" else place.lower()
+
+
+def _stored(answer: Fields) -> tuple[bytes, bytes, frozenset[str]] | None:
+    tag = answer.one("etag")
+    if tag is None or len(tag) > SHOWN:
+        return None
+    coding = b",".join(member.lower() for member in answer.values("content-encoding"))[:SHOWN]
+    return tag, coding, answer.names & _REPEATED
 
 
 def _untold(exchange: Exchange) -> Iterator[bytes]:

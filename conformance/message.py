@@ -582,12 +582,12 @@ class Digest(NamedTuple):
     """How often the client says that it has tried before."""
     close_code: int | None = None
     """The code with which the server closed the WebSocket."""
+    stored: tuple[bytes, bytes, frozenset[str]] | None = None
+    """What a cache keeps of a 200: ETag, content coding, and which of its fields a 304 has to repeat."""
 
     def precedes(self, later: Digest) -> bool:
-        """Whether this one was over when the other began; without times, whether it stands before it.
-
-        A recorder writes exchanges down when they end: the order of the recording is not that of beginning.
-        """
+        """Whether this one was over when the other began; without times, whether it stands before it."""
+        # A recorder writes exchanges down when they end: the order of the recording is not that of beginning.
         if self.ended is not None and later.started is not None:
             return self.ended <= later.started
         connections = {self.connection, later.connection}
@@ -606,8 +606,7 @@ class Digest(NamedTuple):
 class Turn:
     """An exchange together with those before it in the recording that have to do with it.
 
-    Each tuple holds the last few, the newest last. They stand before it in the recording, which does not mean
-    that they were over when it began: ``Digest.precedes``.
+    Each tuple holds the last few, the newest last; whether they were over when it began says ``Digest.precedes``.
     """
 
     get: Callable[[], Exchange]

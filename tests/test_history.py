@@ -302,8 +302,33 @@ def test_every_member_is_told() -> None:
         "close_code",
         "unsent",
         "event_reader",
+        "stored",
     }
     empty = {name for name, value in turn.digest._asdict().items() if value in (None, False, 0, "", b"", ())}
     assert empty - {"should_retry"} == expected
     assert turn.digest.should_retry is False
     assert (turn.digest.wait, turn.digest.retry, turn.digest.account) == (2.0, 2, "acct-1")
+
+
+@pytest.mark.parametrize(
+    ("start", "status", "lines", "stored"),
+    [
+        ("GET", "200 OK", ['ETag: "a"', "Vary: X"], (b'"a"', b"", frozenset({"etag"}))),
+        (
+            "GET",
+            "200 OK",
+            ['ETag: W/"a"', "Content-Encoding: GZip, br", "Expires: 0"],
+            (b'W/"a"', b"gzip,br", frozenset({"etag", "expires"})),
+        ),
+        ("GET", "200 OK", [], None),
+        ("GET", "304 Not Modified", ['ETag: "a"'], None),
+        ("HEAD", "200 OK", ['ETag: "a"'], None),
+        ("GET", "200 OK", ['ETag: "a"', 'ETag: "b"'], None),
+        ("GET", "200 OK", [f'ETag: "{"a" * 200}"'], None),  # a hostile one is not kept
+    ],
+)
+def test_what_a_cache_would_keep(start: str, status: str, lines: list[str], stored: object) -> None:
+    (turn,) = turns(
+        "\n".join([f"> {start} / HTTP/1.1", f"< HTTP/1.1 {status}", *(f"< {line}" for line in lines)])
+    )
+    assert turn.digest.stored == stored

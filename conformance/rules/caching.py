@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from conformance import grammar, known
 from conformance.llm import endpoint
-from conformance.message import Exchange, FieldLine, Fields, Message, Request, Response, split_members
+from conformance.message import Exchange, FieldLine, Fields, Message, Request, Response, Turn, split_members
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import quoted, shown
 
@@ -676,3 +676,65 @@ def if_range_without_strong_validator(request: Request) -> Hits:
             yield line, f"{said} is a weak tag"
         elif not _ENTITY_TAG.fullmatch(line.value) and grammar.date(line.value) is None:
             yield line, f"{said} is neither a tag nor a date"
+
+
+@rule("RFC 9110 §8.8.3.3", "RFC 7232 §2.3.3", severity=WARNING, evidence="flows", fields=("etag",))
+def etag_shared_between_encodings(turn: Turn) -> Hits:
+    """One strong ETag names differently encoded content.
+
+    A strong tag stands for octets: a download that is resumed, and a cache that puts ranges together, mix
+    compressed and plain ones. Who compresses on the way (a gateway's GZip middleware, nginx up to 1.7.2) has to
+    make the tag weak, or another one.
+
+    > Hence, a strong ETag needs to be different for each encoding
+
+    Bad::
+
+        > GET /v1/files/1/content HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < ETag: "a1"
+        < Content-Length: 200
+
+        > GET /v1/files/1/content HTTP/1.1
+        > Host: api.example
+        > Accept-Encoding: gzip
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:16 GMT
+        < ETag: "a1"
+        < Content-Encoding: gzip
+        < Content-Length: 90
+
+    Good::
+
+        > GET /v1/files/1/content HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < ETag: "a1"
+        < Content-Length: 200
+
+        > GET /v1/files/1/content HTTP/1.1
+        > Host: api.example
+        > Accept-Encoding: gzip
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:16 GMT
+        < ETag: "a1-gzip"
+        < Content-Encoding: gzip
+        < Content-Length: 90
+    """
+    response, stored = turn.exchange.response, turn.digest.stored
+    if response is None or stored is None or stored[0].startswith(b"W/"):
+        return
+    for digest in reversed(turn.same_request):
+        if digest.stored is not None and digest.stored[0] == stored[0] and digest.stored[1] != stored[1]:
+            line = response.fields.lines("etag")[0]
+            codings = " and ".join(
+                quoted(coding, 40)[1:-1] or "no coding" for coding in (digest.stored[1], stored[1])
+            )
+            yield (
+                line,
+                f"ETag {shown(line.name, line.value)} names the content with {codings}: exchange {digest.number}",
+            )
+            return

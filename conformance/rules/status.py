@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 
 from conformance.content import is_json, is_whole, media_type
 from conformance.llm import endpoint
-from conformance.message import Exchange, FieldLine, Message, Request, Response
+from conformance.message import Exchange, FieldLine, Message, Request, Response, Turn
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted, shown
 
@@ -957,6 +957,70 @@ def _has_condition(request: Request) -> bool:
     return not request.verbatim or any(
         name.startswith("if-") or "-if-" in name or name == "if" for name in request.fields.names
     )
+
+
+@rule(
+    *("RFC 9110 §15.4.5", "RFC 7232 §4.1"),
+    severity=WARNING,
+    evidence="flows",
+    name="304-without-validators",
+)
+def status_304_without_validators(turn: Turn) -> Hits:
+    """A 304 response lacks headers that the 200 response had.
+
+    What is in the 304 replaces what a cache has stored, and what is missing stays as it was: a lifetime that is
+    over stays over, and a client whose answer came without ETag asks without one the next time. A hop that
+    strips the headers of answers without content is the usual source. Date has a rule of its own; Vary, which
+    may come and go with what the request says, is not judged.
+
+    > The server generating a 304 response MUST generate any of the following header fields that would have been
+    > sent in a 200 (OK) response to the same request
+
+    Bad::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < ETag: "a1"
+        < Cache-Control: private, max-age=60
+        < Content-Length: 2
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > If-None-Match: "a1"
+        < HTTP/1.1 304 Not Modified
+        < Date: Fri, 20 Nov 2026 03:16:15 GMT
+        < ETag: "a1"
+
+    Good::
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        < HTTP/1.1 200 OK
+        < Date: Fri, 20 Nov 2026 03:14:15 GMT
+        < ETag: "a1"
+        < Cache-Control: private, max-age=60
+        < Content-Length: 2
+
+        > GET /v1/models HTTP/1.1
+        > Host: api.example
+        > If-None-Match: "a1"
+        < HTTP/1.1 304 Not Modified
+        < Date: Fri, 20 Nov 2026 03:16:15 GMT
+        < ETag: "a1"
+        < Cache-Control: private, max-age=60
+    """
+    request, response = turn.exchange.request, turn.exchange.response
+    if response is None or response.status != 304 or not response.verbatim:
+        return
+    asked = {member.removeprefix(b"W/") for member in request.fields.values("if-none-match")}
+    for digest in reversed(turn.same_request):
+        if digest.stored is not None and (not asked or digest.stored[0].removeprefix(b"W/") in asked):
+            missing = ", ".join(sorted(digest.stored[2] - response.fields.names))
+            if missing:
+                yield response, f"304 without {missing}, which the 200 had in exchange {digest.number}"
+            return
 
 
 @rule("RFC 9110 §15.5.9", "RFC 7231 §6.5.7", severity=NOTE, name="408-without-close")

@@ -338,3 +338,31 @@ def test_tags_that_match(asked: str, tag: str, status: str, fires: bool) -> None
 )
 def test_validators_of_ranges(lines: list[str], fires: bool) -> None:
     assert answer(request=tuple(lines)) == ["if-range-without-strong-validator"] * fires
+
+
+def fetched(*lines: str, host: str = "a") -> str:
+    return "\n".join(
+        [f"> GET /f HTTP/1.1\n> Host: {host}", "< HTTP/1.1 200 OK", *(f"< {line}" for line in lines), ""]
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fires"),
+    [
+        ('ETag: "a"', 'ETag: "a"\n< Content-Encoding: gzip', True),
+        ('ETag: "a"\n< Content-Encoding: br', 'ETag: "a"\n< Content-Encoding: gzip', True),
+        ('ETag: "a"\n< Content-Encoding: GZIP', 'ETag: "a"\n< Content-Encoding: gzip', False),
+        ('ETag: W/"a"', 'ETag: W/"a"\n< Content-Encoding: gzip', False),
+        ('ETag: "a"', 'ETag: W/"a"\n< Content-Encoding: gzip', False),
+        ('ETag: "a"', 'ETag: "b"\n< Content-Encoding: gzip', False),
+    ],
+)
+def test_tags_of_two_encodings(before: str, after: str, fires: bool) -> None:
+    expected = ["etag-shared-between-encodings"] * fires
+    assert found(fetched(before) + "\n" + fetched(after)) == expected
+    assert found(fetched(before) + "\n" + fetched(after, host="b")) == []
+
+
+def test_two_encodings_are_found_once_for_each_that_differs() -> None:
+    plain, packed = fetched('ETag: "a"'), fetched('ETag: "a"', "Content-Encoding: gzip")
+    assert len(found("\n".join([plain, plain, packed, plain]))) == 2

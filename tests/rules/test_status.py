@@ -319,3 +319,43 @@ def test_a_hop_that_says_http10_cannot_switch() -> None:
     text = "> GET / HTTP/1.0\n> Connection: upgrade\n> Upgrade: x\n< HTTP/1.1 101 S\n< Connection: upgrade\n< Upgrade: x"
     assert lint(text) == ["101-to-http10-client"]
     assert lint(text.replace("HTTP/1.0", "HTTP/1.1")) == []
+
+
+GOT = """> GET /f HTTP/1.1
+> Host: a
+< HTTP/1.1 200 OK
+< ETag: "a"
+< Cache-Control: max-age=1
+< Content-Location: /g
+< Vary: Origin
+< X-Odd: 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "lines", "why"),
+    [
+        (
+            'If-None-Match: "a"',
+            [],
+            "304 without cache-control, content-location, etag, which the 200 had in exchange 1",
+        ),
+        ('If-None-Match: W/"a", "b"', ['ETag: "a"', "Content-Location: /g"], "304 without cache-control"),
+        (
+            "If-Modified-Since: Fri, 20 Nov 2026 03:14:15 GMT",
+            ['ETag: "a"', "Cache-Control: a"],
+            "304 without content",
+        ),
+        ('If-None-Match: "a"', ['ETag: "a"', "Cache-Control: max-age=9", "Content-Location: /g"], ""),
+        ('If-None-Match: "b"', [], ""),  # of which nothing is known
+    ],
+)
+def test_what_a_304_repeats(asked: str, lines: list[str], why: str) -> None:
+    rules = {"304-without-validators": TOPIC["304-without-validators"]}
+    for host, fires in (("a", bool(why)), ("b", False)):
+        linter = Linter(rules, None, Settings(), "example")
+        again = [f"> GET /f HTTP/1.1\n> Host: {host}", f"> {asked}", "< HTTP/1.1 304 Not Modified"]
+        for item in recording.parse("\n".join([GOT, *again, *(f"< {line}" for line in lines)])):
+            linter.take(item)
+        assert not linter.failures
+        assert [finding.why.startswith(why) for finding in linter.findings] == [True] * fires
