@@ -21,6 +21,8 @@ _NAMES = {
 }  # fmt: skip
 _DEFLATE = b"permessage-deflate"
 
+MAX_FRAMES = 1_000_000
+"""Frames of one side that are looked at, which takes a second or two."""
 MAX_MESSAGES = 100_000
 """Messages and control frames of one side that are put together."""
 MAX_INFLATED = 64 * 2**20
@@ -67,7 +69,9 @@ def frames(data: bytes, at: int) -> Iterator[WireFrame]:
     [(1, 2, None)]
     """
     size = len(data)
-    while at + 2 <= size:
+    for _ in range(MAX_FRAMES):
+        if at + 2 > size:
+            return
         first, second = data[at], data[at + 1]
         length = second & 0x7F
         extended = 2 if length == 126 else 8 if length == 127 else 0

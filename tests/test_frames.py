@@ -317,6 +317,8 @@ def test_what_swells_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert carried(small + frame(0xC1, swelling[:-4]) * 2 + small, DEFLATE)[2:] == []
     monkeypatch.setattr("conformance.frames.MAX_MESSAGES", 3)
     assert carried(small * 5) == SURE * 3
+    monkeypatch.setattr("conformance.frames.MAX_FRAMES", 2)
+    assert carried(small * 5) == SURE * 2
 
 
 def test_the_rules_about_sessions_judge_octets_too() -> None:
