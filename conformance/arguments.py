@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="*",
         default=["."],
         metavar="PATH",
-        help="files, folders, globs, or - for stdin (default: .)",
+        help="files, folders, globs, URLs, or - for stdin (default: .)",
     )
     check.add_argument(
         "--jobs",

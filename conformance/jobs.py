@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conformance import lint, recording, scoping
+from conformance import lint, recording, remote, scoping
 from conformance.finding import Entry, Run, Summary
 from conformance.rule import RULES, Rule, load
 
@@ -74,7 +74,7 @@ def check(
 
 def _is_file(path: str) -> bool:
     # Standard input and pipes can be read by one process only.
-    return path != "-" and Path(path).is_file()
+    return remote.is_url(path) or (path != "-" and Path(path).is_file())
 
 
 def _size(path: str) -> int:
@@ -105,7 +105,7 @@ def _result(path: str, future: Future[Run]) -> Run:
     try:
         return future.result()
     except BrokenProcessPool:
-        failure = f"{path}: the process that linted it came to an end (out of memory?): try --jobs 1"
+        failure = f"{remote.shown(path)}: the process that linted it came to an end (out of memory?): try --jobs 1"
         return Run({}, failures=[failure])
 
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from conformance import flowfile, har, transcript
+from conformance import flowfile, har, remote, transcript
 from conformance.http2 import is_http2
 from conformance.message import Exchange, Stream
 from conformance.octets import split
@@ -39,8 +39,9 @@ class Recording:
     """
 
     def __init__(self, path: str, data: bytes | None = None, where: Path | None = None) -> None:
-        self.path = path
-        """As the user gave it; ``-`` for standard input."""
+        self._url = path if where is None and data is None and remote.is_url(path) else None
+        self.path = path if self._url is None else remote.shown(path)
+        """As the user gave it, without credentials; ``-`` for standard input."""
         self.kind: Kind = "unknown"
         """``unknown``: it is none that is read here, and ``error`` says so."""
         self.exchanges = 0
@@ -57,7 +58,9 @@ class Recording:
         self._data = data
         self._where = where or Path(path)
         try:
-            if data is None and self._where.is_fifo():  # <(zcat a.flow.gz) can be read once
+            if (
+                data is None and self._url is None and self._where.is_fifo()
+            ):  # <(zcat a.flow.gz) can be read once
                 self._data = self._where.read_bytes()
             with self._open() as file:
                 head = file.read(_HEAD)
@@ -72,6 +75,8 @@ class Recording:
             self.expected, self.profile = transcript.expected(text), transcript.profile(text)
 
     def _open(self) -> BinaryIO:
+        if self._url is not None:
+            return remote.opened(self._url)
         return self._where.open("rb") if self._data is None else io.BytesIO(self._data)
 
     def __iter__(self) -> Iterator[Item]:
@@ -104,7 +109,7 @@ class Recording:
 
 
 def read(path: str | Path, *, stdin: bytes | None = None, where: Path | None = None) -> Recording:
-    """The recording at a path; ``-`` is standard input, or what is given as ``stdin``.
+    """The recording at a path or URL; ``-`` is standard input, or what is given as ``stdin``.
 
     ``where`` is the file to read for it, if that is another one.
     Its kind is told from its content. Raises nothing: what cannot be read is a recording with an ``error``.
@@ -227,14 +232,16 @@ def _said(error: OSError) -> str:
 
 # --- where recordings are
 def find(paths: Iterable[str | Path]) -> list[str]:
-    """The recordings that these files, folders (recursively) and globs stand for; ``-`` stays.
+    """The recordings that these files, folders (recursively), globs and URLs stand for; ``-`` stays.
 
     Folders come sorted, without what is in hidden folders; nothing comes twice.
     Raises RecordingError for a path that is not there, a folder without recordings, a glob without match.
     """
     found: dict[str, None] = {}
     for path in map(str, paths):
-        if path == "-" or (Path(path).exists() and not Path(path).is_dir()):
+        if remote.is_url(path):
+            found.update(dict.fromkeys(_remote(path)))
+        elif path == "-" or (Path(path).exists() and not Path(path).is_dir()):
             found[path] = None
         elif Path(path).is_dir():
             inside = _inside(Path(path))
@@ -249,6 +256,16 @@ def find(paths: Iterable[str | Path]) -> list[str]:
         else:
             raise RecordingError(f"{path}: no such file or folder")
     return list(found)
+
+
+def _remote(url: str) -> list[str]:
+    try:
+        found = remote.find(url, SUFFIXES)
+    except remote.RemoteError as problem:
+        raise RecordingError(f"{remote.shown(url)}: {problem}") from None
+    if not found:
+        raise RecordingError(f"{remote.shown(url)}: no recordings there (*{' *'.join(SUFFIXES)})")
+    return found
 
 
 def _inside(folder: Path) -> list[str]:

@@ -52,7 +52,7 @@ OURS: dict[str, set[str]] = {
     "live": {"finding", "lint", "message", "policy", "recording", "rule", "scoping"},
     "glance": {"history", "llm", "locate", "message", "policy", "rule", "secret", "transcript"},
     "scoping": {"finding"},
-    "jobs": {"finding", "lint", "policy", "recording", "rule", "scoping"},
+    "jobs": {"remote", "finding", "lint", "policy", "recording", "rule", "scoping"},
     "prepare": {"lint", "rule", "scoping", "settings"},
     "atomic": set(),
     "baseline": {"atomic", "finding"},
