@@ -465,11 +465,11 @@ def scheme_mismatch(exchange: Exchange) -> Hits:
 
 
 # received-protocol = [ protocol-name "/" ] protocol-version; received-by = pseudonym [ ":" port ]
-# (RFC 9110 §7.6.3). Kong writes "1.1 kong/3.8.0", which is no token and does no harm.
+# (RFC 9110 §7.6.3). Kong writes "1.1 kong/3.8.0", which is no token, and Akamai "1.1 akamai.net(ghost) (AkamaiGHost)":
+# neither hides version or name.
 _VIA = re.compile(
     rb"(?:%(token)s/)?%(token)s[ \t]+(?:%(token)s(?:/%(token)s)?|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?"
-    rb"(?:[ \t]+(?P<comment>\(.*\)))?" % {b"token": TOKEN.pattern},
-    re.DOTALL,
+    % {b"token": TOKEN.pattern},
 )
 
 
@@ -478,7 +478,8 @@ def via_malformed(message: Message) -> Hits:
     """The Via header is malformed.
 
     Loop detection and protocol diagnosis stop working: a hop looks for its own name in the second word, and what
-    is not in its place is not found. ``Via: gateway`` lacks the version; a name with a space is two words.
+    is not in its place is not found. ``Via: gateway`` lacks the version, as does what Kong wrote before 3.8
+    (``Via: kong/3.4.2``); a name with a space is two words.
 
     > Via = #( received-protocol RWS received-by [ RWS comment ] )
 
@@ -496,22 +497,22 @@ def via_malformed(message: Message) -> Hits:
     """
     for line in message.fields.lines("via"):
         for member in split_members(line.value):
-            found = _VIA.fullmatch(hop := member.strip(b" \t"))
-            if hop and (found is None or not _is_comment(found["comment"] or b"()")):
+            found = _VIA.match(hop := member.strip(b" \t"))
+            if hop and (found is None or not _is_comments(hop[found.end() :])):
                 yield line, f"Via {quoted(mask_text(hop))} is not a version, a name and maybe a comment"
                 break
 
 
-def _is_comment(text: bytes) -> bool:
-    """Whether the parentheses of a text that begins and ends with one are a comment's (RFC 9110 §5.6.5)."""
+def _is_comments(text: bytes) -> bool:
+    """Whether a text is nothing but comments with space around them (RFC 9110 §5.6.5)."""
     depth, at = 0, 0
     while at < len(text):
         octet = text[at : at + 1]
         at += 2 if octet == b"\\" else 1
         depth += (octet == b"(") - (octet == b")")
-        if depth == 0:
-            return at == len(text)
-    return False
+        if depth < 0 or (depth == 0 and octet not in b" \t)"):
+            return False
+    return depth == 0
 
 
 # node = nodename [ ":" node-port ]; nodename = IPv4address / "[" IPv6address "]" / "unknown" / obfnode

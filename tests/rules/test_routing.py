@@ -188,6 +188,8 @@ def test_a_policy_says_which_headers_are_internal_and_where() -> None:
         ("2 kong/3.8.0", False),
         ("1.1 varnish (Varnish/7.1),1.1 abc.cloudfront.net (CloudFront)", False),
         (", 1.1 a", False),
+        ("1.1 v1-akamaitech.net(ghost) (AkamaiGHost), https/1.1 e10 (ApacheTrafficServer [cMsSf ])", False),
+        ("kong/3.4.2", True),
         ("gateway", True),
         ("1.1", True),
         ("1.1 my gateway", True),
