@@ -413,10 +413,14 @@ def _message_lines(lines: list[str], message: Message, made: Message) -> None:
     if message.content is not None and made.content is not None and message.content != made.content:
         last = message.numbers[len(message.fields)]
         _, *numbers = transcript.content_numbers(lines, arrow, last)
-        texts = map(transcript.escape_content, (message.content, made.content))
-        for number, before_, after_ in zip(numbers, *texts, strict=True):
-            if before_ != after_:
-                _set(lines, number, f"{arrow} {after_}")
+        at = 0
+        for number in numbers:
+            # A line may hold line feeds, as \x0a.
+            size = len(transcript.unescape_content(lines[number - 1].removesuffix("\r")[2:]))
+            other = made.content[at : at + size]
+            if other != message.content[at : at + size]:
+                _set(lines, number, f"{arrow} " + "\\x0a".join(transcript.escape_content(other)))
+            at += size + 1
 
 
 def _octet_lines(lines: list[str], octets: Octets, made: bytes) -> None:

@@ -13,6 +13,7 @@ from conformance import breaks
 from conformance.finding import Finding, Look, Run
 from conformance.reports import wording
 from conformance.rule import Rule, Severity
+from conformance.secret import printable
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "bold cyan"}
 
@@ -137,14 +138,15 @@ def _statistics(run: Run) -> Iterator[Text]:
 def _tally(run: Run) -> Iterator[Text]:
     for summary in run.recordings:
         for note in summary.notes:
-            yield Text.assemble(("note", "bold cyan"), f": {summary.path}: {note}")
+            yield Text.assemble(("note", "bold cyan"), f": {printable(f'{summary.path}: {note}')}")
     for note in run.notes:
-        yield Text.assemble(("note", "bold cyan"), f": {note}")
+        yield Text.assemble(("note", "bold cyan"), f": {printable(note)}")
     if parsers := wording.parsers(run):
         yield Text.assemble(("note", "bold cyan"), f": {parsers}")
     for addon, edits in sorted(run.edits.items()):
         yield Text.assemble(
-            ("note", "bold cyan"), f": {wording.plural(edits, 'change')} in flight by {addon}, as recorded"
+            ("note", "bold cyan"),
+            f": {wording.plural(edits, 'change')} in flight by {printable(addon)}, as recorded",
         )
     style = (
         _STYLES[min((f.severity for f in run.findings), key=lambda s: s.rank)]

@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 SECONDS = 20.0
 """Of processor time that one input may take. None is longer than LONGEST, and what is linear takes milliseconds."""
-LONGEST = 16_384
+LONGEST = 4096
 MEMORY = 2048
 """Megabytes: what decoding may yield, a few times over, and atheris' own."""
 

@@ -122,8 +122,8 @@ def recording(data: bytes) -> None:
 
 
 def _reported(run: Run) -> None:
-    for name, report in FORMATS.items():
-        found = UNSEEN.search(report(run, Look(statistics=True)))
+    for name in ("full", "concise", "github", "gitlab"):  # the others write their manual with every report
+        found = UNSEEN.search(FORMATS[name](run, Look(statistics=True)))
         assert found is None, (name, found)
 
 
