@@ -4,11 +4,12 @@ copying_gateway.py PORT PROVIDER_URL ORIGIN
 """
 
 import sys
+from email.utils import formatdate
 
 import httpx
 import uvicorn
 from fastapi import FastAPI, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 
 port, provider, origin = sys.argv[1:]
 app = FastAPI()
@@ -22,7 +23,7 @@ PREFLIGHT = {
 
 @app.options("/{path:path}")
 async def preflight(path: str):
-    return StreamingResponse(iter(()), 204, {**OWN, **PREFLIGHT})
+    return Response(None, 204, {**OWN, **PREFLIGHT, "date": formatdate(usegmt=True)})
 
 
 @app.post("/{path:path}")

@@ -7,9 +7,9 @@ A raw server, because what it sends must not be tidied up by a framework. The fi
 import asyncio
 import json
 import sys
+from email.utils import formatdate
 
 EDGE = """\
-Date: Fri, 20 Nov 2026 03:00:00 GMT
 Server: cloudflare
 CF-Ray: 8f0e1d2c3b4a5968-SJC
 Via: 1.1 google
