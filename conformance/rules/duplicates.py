@@ -754,7 +754,6 @@ def case_variant_duplicate_header(message: Message) -> Hits:
     severity=ERROR,
     fix="dedupe-headers",
     fields=("etag",),
-    breaks=("aiohttp 3.13.4", "aiohttp -X dev", "aiohttp without C extensions up to 3.13.4"),
 )
 def duplicate_etag(response: Response) -> Hits:
     """The response has more than one ETag header.
@@ -792,7 +791,6 @@ def duplicate_etag(response: Response) -> Hits:
     severity=ERROR,
     fix="dedupe-headers",
     fields=("content-range",),
-    breaks=("aiohttp 3.13.4", "aiohttp -X dev", "aiohttp without C extensions up to 3.13.4", "varnish 7.1.1"),
 )
 def duplicate_content_range(response: Response) -> Hits:
     """The response has more than one Content-Range header.
@@ -831,7 +829,6 @@ def duplicate_content_range(response: Response) -> Hits:
     severity=ERROR,
     fix="dedupe-headers",
     fields=("content-location",),
-    breaks=("aiohttp 3.13.4", "aiohttp -X dev", "aiohttp without C extensions up to 3.13.4"),
 )
 def duplicate_content_location(response: Response) -> Hits:
     """The response has more than one Content-Location header.

@@ -330,7 +330,6 @@ def header_name_empty(message: Message) -> Hits:
     "RFC 7230 §3.2",
     severity=ERROR,
     evidence="headers | error | octets",
-    breaks=("h11", "aiohttp", "node", "httptools", "mitmproxy"),
 )
 def header_colon_missing(message: Message) -> Hits:
     """A header line has no colon.
@@ -368,7 +367,6 @@ def header_colon_missing(message: Message) -> Hits:
     "RFC 7230 §3",
     severity=ERROR,
     evidence="headers | error | octets",
-    breaks=("h11", "node", "httptools", "aiohttp without C extensions", "mitmproxy"),
 )
 def space_before_first_header(message: Message) -> Hits:
     """Whitespace stands between the start line and the first header.
@@ -447,7 +445,6 @@ def folded_header_value(message: Message) -> Hits:
     "RFC 7230 §3.2",
     "RFC 7230 §3.2.4",
     severity=ERROR,
-    breaks=("h11", "httpx", "aiohttp", "node", "httptools"),
     verbatim=True,
 )
 def newline_or_nul_in_header(message: Message) -> Hits:

@@ -237,7 +237,6 @@ def joined_content_length(message: Message) -> Hits:
     severity=ERROR,
     evidence="headers | error | octets",
     fields=CL,
-    breaks=("h11 0.16.0", "httpx 0.28.1", "aiohttp", "node 20", "mitmproxy"),
 )
 def content_length_malformed(message: Message) -> Hits:
     """Content-Length is not a sequence of digits.
@@ -401,7 +400,6 @@ def transfer_encoding_on_1xx_or_204(response: Response) -> Hits:
     evidence="headers | error | octets",
     fields=TE,
     verbatim=True,
-    breaks=("mitmproxy",),
 )
 def transfer_encoding_in_http10(message: Message) -> Hits:
     """An HTTP/1.0 message carries Transfer-Encoding.
@@ -471,7 +469,6 @@ def transfer_encoding_to_http10_client(exchange: Exchange) -> Hits:
     evidence="headers | error | octets",
     fields=TE,
     verbatim=True,
-    breaks=("h11 0.16.0", "httpx 0.28.1", "node 20", "aiohttp server", "mitmproxy"),
 )
 def chunked_not_final_coding(message: Message) -> Hits:
     """Chunked is not the last transfer coding.
@@ -594,7 +591,6 @@ def duplicate_transfer_encoding(message: Message) -> Hits:
     severity=WARNING,
     evidence="headers | error | octets",
     fields=TE,
-    breaks=("h11 0.16.0", "httpx 0.28.1", "mitmproxy"),
 )
 def unknown_transfer_coding(message: Message) -> Hits:
     """Transfer-Encoding names a coding that is not registered or carries a parameter.
@@ -1032,15 +1028,6 @@ def content_on_head_response(exchange: Exchange) -> Hits:
     severity=ERROR,
     evidence="error | octets",
     fields=TE,
-    breaks=(
-        "httpx 0.28.1",
-        "requests 2.34.2",
-        "aiohttp",
-        "node 20",
-        "Go 1.19",
-        "curl 7.88.1",
-        "nginx 1.22.1",
-    ),
 )
 def chunk_size_malformed(message: Message) -> Hits:
     r"""A chunk size is not plain hexadecimal digits.
@@ -1110,7 +1097,6 @@ def chunk_size_overflow(message: Message) -> Hits:
     severity=ERROR,
     evidence="error | octets",
     fields=TE,
-    breaks=("httpx 0.28.1", "aiohttp", "node 20", "mitmproxy"),
 )
 def chunk_terminator_missing(message: Message) -> Hits:
     r"""Chunk data is not followed by CRLF.
@@ -1143,7 +1129,6 @@ def chunk_terminator_missing(message: Message) -> Hits:
     severity=ERROR,
     evidence="octets",
     fields=TE,
-    breaks=("h11 0.16.0", "httpx 0.28.1", "node 20", "aiohttp server"),
 )
 def bare_line_feed_in_chunk(message: Message) -> Hits:
     r"""A chunk line ends with a line feed alone.

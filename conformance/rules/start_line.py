@@ -50,7 +50,6 @@ def _text(octets: bytes) -> str:
     "RFC 9112 §3.1",
     "RFC 7230 §3.1.1",
     severity=ERROR,
-    breaks=("h11", "aiohttp", "node", "httptools"),
 )
 def method_malformed(request: Request) -> Hits:
     """The request method is not a token.
@@ -78,7 +77,6 @@ def method_malformed(request: Request) -> Hits:
     "RFC 9110 §9.1",
     "RFC 7231 §4.1",
     severity=WARNING,
-    breaks=("aiohttp", "node", "httptools"),
 )
 def method_in_wrong_case(request: Request) -> Hits:
     """A standard method is written in the wrong case, such as post.
@@ -179,7 +177,6 @@ def fragment_in_request_target(request: Request) -> Hits:
     "RFC 3986 §2",
     "RFC 7230 §2.7",
     severity=WARNING,
-    breaks=("h11",),
     verbatim=True,
 )
 def non_ascii_request_target(request: Request) -> Hits:
@@ -243,7 +240,6 @@ def percent_encoding_malformed(request: Request) -> Hits:
     "RFC 7230 §2.6",
     severity=ERROR,
     evidence="headers | error | octets",
-    breaks=("h11", "aiohttp", "node", "httptools", "mitmproxy"),
     verbatim=True,
 )
 def http_version_malformed(message: Message) -> Hits:
@@ -279,7 +275,6 @@ def http_version_malformed(message: Message) -> Hits:
     "RFC 7230 §3.5",
     severity=ERROR,
     evidence="octets",
-    breaks=("h11", "httptools", "aiohttp without C extensions"),
 )
 def extra_space_in_start_line(octets: Octets) -> Hits:
     """The parts of a start line are separated by something other than one space.
@@ -320,7 +315,6 @@ def extra_space_in_start_line(octets: Octets) -> Hits:
     "RFC 9110 §15",
     "RFC 7230 §3.1.2",
     severity=ERROR,
-    breaks=("h11", "aiohttp", "node", "httptools"),
     verbatim=True,
 )
 def status_code_malformed(response: Response) -> Hits:
@@ -392,7 +386,6 @@ def status_code_out_of_range(response: Response) -> Hits:
     "RFC 7230 §3.5",
     severity=ERROR,
     evidence="octets",
-    breaks=("aiohttp server",),
 )
 def bare_line_feed(octets: Octets) -> Hits:
     """A line of the header section ends with a line feed alone.
@@ -431,7 +424,6 @@ def bare_line_feed(octets: Octets) -> Hits:
     "RFC 7230 §3.5",
     severity=ERROR,
     evidence="headers | octets",
-    breaks=("h11", "aiohttp", "node", "httptools"),
     verbatim=True,
 )
 def bare_carriage_return(message: Message) -> Hits:

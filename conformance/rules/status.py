@@ -134,7 +134,7 @@ def status_101_without_upgrade(response: Response) -> Hits:
         yield response, "101 without Upgrade"
 
 
-@rule("RFC 9110 §7.8", "RFC 7230 §6.7", severity=ERROR, breaks=("h11",), name="unrequested-101")
+@rule("RFC 9110 §7.8", "RFC 7230 §6.7", severity=ERROR, name="unrequested-101")
 def unrequested_101(exchange: Exchange) -> Hits:
     """A 101 response switches to a protocol the request did not offer.
 
