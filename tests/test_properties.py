@@ -136,11 +136,14 @@ frames = st.builds(
     content=documents | st.binary(max_size=8),
     time=st.none() | st.floats(0, 2e9),
     code=st.none() | st.integers(0, 70000),
+    injected=st.booleans(),
 )
 ERRORS = [
     "Client disconnected.", "stream reset by client (INTERNAL_ERROR)",
     "Received duplicate from client, refusing to prevent request smuggling",
     "HTTP/1 protocol error: illegal header line: bytearray(b'a')",
+    "HTTP/2 protocol error: Received uppercase header name b'X\\x1b'.",
+    "Invalid HTTP/2 request headers: Duplicate HTTP/2 pseudo header: b':path'",
     "Cannot parse HTTP response: Invalid headers", "\x1b[31m", "\ud800",
     "HTTP/1 protocol error: peer closed connection without sending complete message body (received 1 bytes, expected 5)",
 ]  # fmt: skip
@@ -157,7 +160,10 @@ exchanges = st.builds(
     upstream=st.sampled_from([None, "127.0.0.1:80", "api.example.com:80", "[::1]:80", "", "x"]),
     client_connection=st.sampled_from([None, "c1"]),
     server_connection=st.sampled_from([None, "s1"]),
+    server_name=st.sampled_from([None, "api.example", "", "\x1b", "a@b:c"]),
+    dropped=st.integers(0, 2),
     started=st.none() | st.floats(0, 2e9),
+    answered=st.none() | st.floats(0, 2e9),
     ended=st.none() | st.floats(0, 2e9),
     is_replay=st.booleans(),
     note=st.sampled_from(["", "hoplint: ignore[duplicate-server]", "hoplint: ignore[", "\x1b"]),
@@ -182,7 +188,11 @@ WIRE = [
     b"5\r\nhello\r\n", b"0\r\n\r\n", b"ffffffffffffffffff\r\n", b"A : b\r\n", b" folded\r\n", b"X: \r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"\x16\x03\x01", b"CONNECT a:1 HTTP/1.1\r\n", b"Connection: close\r\n", b"Upgrade: websocket\r\n",
-    b"\x81\x05hello", b"\x88\x02\x03\xe8",
+    b"\x81\x05hello", b"\x88\x02\x03\xe8", b"\xc1\x83abcd", b"\x8b\xfe\x00\x01",
+    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n",
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
+    b"Sec-WebSocket-Extensions: permessage-deflate\r\n", b"\x00\x00\x06\x04\x00\x00\x00\x00\x00",
+    b"\x00\x00\x15\x01\x04\x00\x00\x00\x01\x40\x09:protocol\x09websocket",
 ]  # fmt: skip
 wire = st.lists(st.sampled_from(WIRE) | st.binary(max_size=5), max_size=12).map(b"".join)
 
@@ -191,7 +201,10 @@ wire = st.lists(st.sampled_from(WIRE) | st.binary(max_size=5), max_size=12).map(
 @given(wire, wire)
 def test_no_octets_make_a_rule_raise(up: bytes, down: bytes) -> None:
     stream = octets.split(
-        Stream(client=Octets(side="client", data=up), server=Octets(side="server", data=down))
+        Stream(
+            client=Octets(side="client", data=up, times=((0, 1.0),)),
+            server=Octets(side="server", data=down, times=((0, 2.0),)),
+        )
     )
     linter = lint([stream])
     assert linter.failures == []
