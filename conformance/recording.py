@@ -150,7 +150,7 @@ def _finished(items: Iterable[Item | ValueError], notes: list[str]) -> Iterator[
         if unread:
             notes.append(f"streams that carry HTTP/2, not judged: {unread}")
         if prefaces:
-            notes.append(f"HTTP/2 prefaces that the recorder took for requests, not judged: {prefaces}")
+            notes.append(f"HTTP/2 prefaces that the recorder took for requests: {prefaces}")
 
 
 def _exchange(exchange: Exchange, number: int) -> Exchange:

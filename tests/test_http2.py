@@ -105,4 +105,4 @@ def test_a_preface_that_was_taken_for_a_request_is_told() -> None:
     found = read("-", stdin=b"> PRI * HTTP/2.0\n\n> GET / HTTP/1.1\n")
     list(found)
     list(found)
-    assert found.notes == ["HTTP/2 prefaces that the recorder took for requests, not judged: 1"]
+    assert found.notes == ["HTTP/2 prefaces that the recorder took for requests: 1"]
