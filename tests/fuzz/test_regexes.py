@@ -28,6 +28,7 @@ IN_TABLES = {
     "conformance.refusals._WORDS": "fullmatch",
     "conformance.reports.wording._LINKS": "fullmatch",
     "conformance.rules.api._READS": "fullmatch",
+    "conformance.rules.content._ACCEPTS": "fullmatch",
     "conformance.rules.start_line._REQUEST_LINE": "fullmatch",
     "conformance.rules.start_line._STATUS_LINE": "fullmatch",
     "conformance.scramble._KEPT": "fullmatch",
