@@ -51,9 +51,10 @@ CHUNK = {
 def answer(kind: str) -> bytes:
     lines = [
         f"HTTP/1.1 {STATUSES.get(kind, '200 OK')}",
+        f"Date: {formatdate(usegmt=True)}",
         *EDGE.splitlines(),
-        *EXTRA.get(kind, "").splitlines(),
     ]
+    lines += EXTRA.get(kind, "").splitlines()
     if kind == "stream":
         content = f"data: {json.dumps(CHUNK)}\n\ndata: [DONE]\n\n".encode()
         lines += ["Content-Type: text/event-stream; charset=utf-8", "Transfer-Encoding: chunked"]
