@@ -39,10 +39,12 @@ UNJUDGED = {
     "undeclared-trailer",
     "header-added-by-hop",
     "via-missing",
+    "408-without-close",
 } | {name for name, rule in RULES.items() if rule.scope == "Turn"}
 """What a recording cannot show: an upgrade or a transfer coding that is no longer asked for is not granted, and a
 client that is told how long to wait may wait. Trailers do without Trailer, on which gateways die; what is added is
-added on purpose, and nobody adds mitmproxy to Via."""
+added on purpose, and nobody adds mitmproxy to Via. Connection: close is for
+whoever closes the connection, which is not the upstream any more."""
 
 KEYS = """
 [policy.auth]
