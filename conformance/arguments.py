@@ -43,7 +43,6 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--jobs",
         type=_jobs,
-        default=1,
         metavar="N",
         help="lint so many recordings at once; auto: one for each processor (default: 1)",
     )
@@ -51,6 +50,11 @@ def parser() -> argparse.ArgumentParser:
         "--parsers",
         action="store_true",
         help="ask real parsers, too: h11, httptools (llhttp), aiohttp's; needs pip install 'hoplint[parsers]'",
+    )
+    check.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="lint the recordings on a Ray cluster; local: on one of this machine, with --jobs workers",
     )
     _lint_options(check)
     _baseline_options(check)

@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TextIO
 
@@ -105,7 +105,7 @@ def _names(values: Iterable[str]) -> list[str]:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from conformance import jobs, lint, parsers, recording
+    from conformance import cluster, jobs, lint, parsers, recording
 
     prepared = _prepared(options)
     failures: list[str] = []
@@ -117,17 +117,22 @@ def _check(options: argparse.Namespace) -> int:
             paths += [one for one in found if not any(lint.matches(one, glob) for glob in exclude)]
         except recording.RecordingError as problem:
             failures.append(str(problem))
+    processes = 1 if options.jobs is None and not options.ray else options.jobs or jobs.available()
     try:
-        with _progress(options) as progress:
+        with (
+            cluster.joined(options.ray, processes) if options.ray else nullcontext() as pool,
+            _progress(options) as progress,
+        ):
             run = jobs.check(
                 paths,
                 prepared.rules,
                 policy=prepared.loaded.settings.policy,
                 settings=prepared.settings,
                 progress=progress,
-                jobs=options.jobs or jobs.available(),
+                jobs=processes,
+                pool=pool,
             )
-    except parsers.NotInstalled as problem:
+    except (parsers.NotInstalled, cluster.ClusterError) as problem:
         raise Failure(str(problem)) from None
     return _reported(options, prepared, run, failures)
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,21 +35,23 @@ def check(
     settings: lint.Settings | None = None,
     progress: Callable[[int], None] | None = None,
     jobs: int = 1,
+    pool: Executor | None = None,
 ) -> Run:
     """As ``lint.check`` of the recordings at these paths, in up to ``jobs`` processes.
 
-    ``rules`` are some of ``RULES``. Memory grows with the number of jobs, and with what is found.
+    ``rules`` are some of ``RULES``. Memory grows with the number of jobs, and with what is found. ``pool`` works
+    in place of processes of this machine; it stays open.
     """
     settings = settings or lint.Settings()
-    apart = [path for path in paths if _is_file(path)] if jobs > 1 else []
-    if len(apart) < 2:
+    apart = [path for path in paths if _is_file(path)] if jobs > 1 or pool is not None else []
+    if len(apart) < 2 and pool is None:
         return lint.check(
             map(recording.read, paths), rules, policy=policy, settings=settings, progress=progress
         )
     # What is bounded or judged over all recordings is bounded and judged here.
     alone = replace(settings, scopes=())
     names = tuple(rules)
-    with ProcessPoolExecutor(min(jobs, len(apart))) as pool:
+    with ProcessPoolExecutor(min(jobs, len(apart))) if pool is None else nullcontext(pool) as pool:
         # The largest first, so that none is begun when the others are done.
         futures = {
             path: pool.submit(_alone, path, names, policy, alone)
@@ -104,8 +106,10 @@ def _tell(futures: Iterable[Future[Run]], progress: Callable[[int], None]) -> No
 def _result(path: str, future: Future[Run]) -> Run:
     try:
         return future.result()
-    except BrokenProcessPool:
-        failure = f"{remote.shown(path)}: the process that linted it came to an end (out of memory?): try --jobs 1"
+    except BrokenExecutor:
+        failure = (
+            f"{remote.shown(path)}: the process that linted it came to an end (out of memory?): try --jobs 1"
+        )
         return Run({}, failures=[failure])
 
 

@@ -120,7 +120,7 @@ def test_what_breaks_off_is_said_and_the_rest_linted(memory: str, monkeypatch, c
             return super().read(min(size or 0, 64) if size else size)
 
     monkeypatch.setattr(
-        type(fsspec.filesystem("memory")), "open", lambda self, path, mode: Breaking(SMALL + SMALL)
+        type(fsspec.filesystem("memory")), "open", lambda self, path, mode, **_: Breaking(SMALL + SMALL)
     )
     code, _, err = said(capsys, f"{memory}/a.http")
     assert code == 2
@@ -136,7 +136,7 @@ def test_it_is_read_in_pieces(memory: str, monkeypatch) -> None:
             return super().read(size)
 
     octets = SMALL * 100_000
-    monkeypatch.setattr(type(fsspec.filesystem("memory")), "open", lambda self, path, mode: Counted(octets))
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "open", lambda self, path, mode, **_: Counted(octets))
     with remote.opened(f"{memory}/a.http") as file:
         while file.read(1000):
             pass

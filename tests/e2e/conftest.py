@@ -88,6 +88,9 @@ ENVIRONMENTS: dict[str, Environment] = {
     "openhands-1.25.0": pypi("openhands-sdk==1.25.0"),
     "sdks": pypi("openai==2.54.0", "anthropic==2.10.0"),
     "codex-lb": pypi("codex-lb==1.20.1", python="3.13"),
+    # A store, and hoplint's own needs beside what reads it.
+    "s3": pypi("moto[server]==5.2.5", "s3fs==2026.9.0", "h11==0.16.0", "pydantic==2.11.10", "rich==15.0.0"),
+    "ray": pypi("ray==2.60.0", "h11==0.16.0", "pydantic==2.11.10", "rich==15.0.0"),
     "portkey": npm("@portkey-ai/gateway@1.15.2"),
     "codex": npm("@openai/codex@0.169.0"),
     "claude-code": npm("@anthropic-ai/claude-code@2.1.197"),
