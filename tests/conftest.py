@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 ADDONS = Path(__file__).parents[1] / "addons"
-PATIENCE = 10
+PATIENCE = 60  # a machine may be busy
 
 
 @pytest.fixture(scope="session", autouse=True)

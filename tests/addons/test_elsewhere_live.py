@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import socket
 import ssl
@@ -168,3 +169,29 @@ def test_the_name_that_tls_asks_for_decides_nothing(both: Both, tmp_path: Path) 
     assert asked[0].startswith(b"GET / HTTP/1.1\r\n")
     assert KEY.encode() not in asked[0]
     assert TOKEN not in asked[0]
+
+
+@pytest.mark.parametrize("mode", ["reverse", "regular"])
+def test_who_gives_no_password_uses_no_key(mode: str, proxied, tmp_path) -> None:
+    """mitmproxy's proxyauth before the suite: it answers 401 or 407 itself."""
+    (tmp_path / "key").write_text(KEY)
+    words = [
+        f"auth_data_key=file:{tmp_path / 'key'}",
+        "inject_auth_hosts=127.0.0.1:*",
+        "proxyauth=me:password",
+    ]
+    options = {"mode": ["regular"]} if mode == "regular" else {}
+    proxy = proxied("suite.py", lambda c, _: c.sendall(PLAIN), words, **options)
+    proxy.try_to_set(proxyauth="me:password")
+    name, status = {"reverse": ("Authorization", b"401"), "regular": ("Proxy-Authorization", b"407")}[mode]
+    target = "/" if mode == "reverse" else f"http://127.0.0.1:{proxy.server.port}/"
+    for wrong in ([], [f"{name}: Basic {base64.b64encode(b'me:wrong').decode()}"]):
+        got = proxy.ask(get(target, f"Host: 127.0.0.1:{proxy.server.port}", *wrong))
+        assert got.startswith(b"HTTP/1.1 " + status)
+    assert proxy.server.requests == []
+    right = f"{name}: Basic {base64.b64encode(b'me:password').decode()}"
+    got = proxy.ask(get(target, f"Host: 127.0.0.1:{proxy.server.port}", right))
+    assert got.startswith(b"HTTP/1.1 200 ")
+    (asked,) = proxy.server.requests
+    assert b"Authorization: Bearer " + KEY.encode() in asked
+    assert b"Basic" not in asked
