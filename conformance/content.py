@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,10 @@ class Undecodable(ValueError):
     """The content is not what its Content-Encoding says."""
 
 
+class NotInstalled(Exception):
+    """There is a decoder for the coding, but not here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decoding:
     """What came of undoing the content codings."""
@@ -34,6 +38,8 @@ class Decoding:
     """None: not known."""
     problem: str | None = None
     """Why it cannot be undone; None where it can, or where nobody knows."""
+    limit: str | None = None
+    """What it is that is larger than LIMIT."""
 
 
 @dataclass(slots=True)
@@ -150,8 +156,11 @@ def _decoding(message: Message) -> Decoding:
             content = decode(content, not is_whole(message))
         except Undecodable as problem:
             return Decoding(None, f"{coding.decode('ascii')}: {problem}")
-        if content is None:
+        except NotInstalled:
             return Decoding(None)
+        if content is None:
+            what = f"content in {coding.decode('ascii')} that is more than {LIMIT >> 20} MiB"
+            return Decoding(None, limit=what)
     return Decoding(content)
 
 
@@ -207,10 +216,10 @@ def _unbrotli(octets: bytes, partial: bool) -> bytes | None:
     try:
         import brotli  # type: ignore[import-untyped]  # comes with mitmproxy; slow to load, rarely needed
     except ImportError:
-        return None
+        raise NotInstalled from None
     stream = brotli.Decompressor()
     if not hasattr(stream, "can_accept_more_data"):
-        return None  # up to 1.1 it cannot be told to stop
+        raise NotInstalled  # up to 1.1 it cannot be told to stop
     found: list[bytes] = []
     room = LIMIT
     try:
@@ -232,7 +241,7 @@ def _unzstd(octets: bytes, partial: bool) -> bytes | None:
     try:
         import zstandard
     except ImportError:
-        return None
+        raise NotInstalled from None
     found: list[bytes] = []
     room = LIMIT
     # More than 8 MB of window is not allowed in this coding (RFC 9659 §3), but no reason to give up the memory.
@@ -297,6 +306,19 @@ def json_of(message: Message) -> Json | None:
 def _json_of(message: Message) -> Json | None:
     octets = decoded(message) if message.body is not None and is_whole(message) else None
     return read_json(octets) if octets and _BEGINS_JSON.match(octets) else None
+
+
+def limits(message: Message) -> Iterator[str]:
+    """What was asked of the message and not given, because it is beyond what is read here."""
+    kept = message.__dict__
+    made: Decoding | None = kept.get("_decoding")
+    if made is not None and made.limit is not None:
+        yield made.limit
+        return
+    octets = None if made is None or kept.get("_json", made) is not None else made.octets
+    # None is what is no JSON, and what cannot be read though it begins like it.
+    if octets and is_whole(message) and _BEGINS_JSON.match(octets):
+        yield "JSON that nests too deep, or holds too long a number"
 
 
 def read_json(octets: bytes) -> Json | None:

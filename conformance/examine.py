@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from conformance import locate, secret
+from conformance.content import limits
 from conformance.finding import Entry, Finding, Heard
 from conformance.legs import of_journal
 from conformance.message import (
@@ -140,6 +141,8 @@ class Examiner:
         self.edits: Counter[str] = Counter()
         self.cut: Counter[str] = Counter()
         """By rule: how often it was stopped at MOST findings."""
+        self.unread: Counter[str] = Counter()
+        """What rules asked for in vain, because it is beyond what is read here."""
         self.parsers: dict[str, tuple[int, int]] = {}
         self.heard: list[Heard] = []
         self.policy = policy
@@ -206,6 +209,8 @@ class Examiner:
             self._ask(self._judges, exchange, made)
         made.evidence = exchange.evidence
         self._exercise(exchange)
+        for message in exchange.messages:
+            self.unread.update(limits(message))
         for edit in exchange.edits:
             self.edits[edit.addon] += 1
         made.has_ignores = "hoplint:" in exchange.note

@@ -288,6 +288,8 @@ class Linter:
             *(f"{rule}: the first {MOST} findings of a message are reported, and {count} had more"
               for rule, count in sorted(self.examiner.cut.items())),
             *(f"{rule}: the first {KEPT} findings are reported, and {count} are not" for rule, count in left),
+            *(f"not looked into: {what} (in {count} messages)"
+              for what, count in sorted(self.examiner.unread.items())),
         ]  # fmt: skip
 
     def take_legs(self, legs: Legs) -> None:
