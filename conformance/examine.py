@@ -66,8 +66,8 @@ class Examined:
     """What parsers said of it."""
     evidence: Evidence = Evidence.HEADERS
     connections: tuple[tuple[Side, str], ...] = ()
-    alone: tuple[Side, ...] = ()
-    """The sides on whose connection no exchange came before it that was examined, too."""
+    unjudged: tuple[Side, ...] = ()
+    """The sides on which it is still to be judged beside the exchange before it on its connection, if there is one."""
     remembered: Remembered | None = None
     """None: it is not to be judged beside what came before."""
     names: frozenset[str] = frozenset()
@@ -134,8 +134,13 @@ class Examiner:
         *,
         judges: Judges | None = None,
         listing: bool = False,
+        watch: Watch | None = None,
+        numbered: bool = True,
     ) -> None:
-        """``listing``: give each exchange its ``entry``."""
+        """``listing``: give each exchange its ``entry``. ``watch``: what was learned with the same rules.
+
+        ``numbered``: exchanges have the numbers that findings may name.
+        """
         self.listing = listing
         self.exercised: set[str] = set()
         self.edits: Counter[str] = Counter()
@@ -159,8 +164,9 @@ class Examiner:
         self._request = Plan([*scope("Message", []), *scope("Request", [])])
         self._response = Plan([*scope("Message", []), *scope("Response", [])])
         self._exchange = Plan(scope("Exchange", []))
-        self._watch = Watch(self.policy)
+        self.watch = watch or Watch(self.policy)
         self._connection = scope("Connection", [])
+        self._numbered = numbered
         self.turn = Plan(scope("Turn", []))
         self._digester: Digester | None = None
         if self.policy is not None and scope("Turn"):
@@ -182,7 +188,7 @@ class Examiner:
         """What is found in an exchange. ``judged``: what h11 refuses of it, where it was asked already."""
         made = Examined(exchange.number, exchange.offset)
         names = frozenset[str]()
-        watch = self._watch
+        watch = self.watch
         alike: list[Likeness | None] = []
         for message in exchange.messages:
             occurring = names_of(message)
@@ -337,10 +343,12 @@ class Examiner:
             before = self._last.pop(key, None)
             if bare is not None:
                 self._last[key] = bare
+                found = len(made.found)
                 if before is not None:
                     self.neighbours(before, bare, *key, made)
-                else:
-                    made.alone += key[:1]
+                if before is None or (len(made.found) > found and not self._numbered):
+                    del made.found[found:]
+                    made.unjudged += key[:1]
             if len(self._last) > KEPT_CONNECTIONS:
                 self._last.popitem(last=False)
 

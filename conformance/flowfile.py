@@ -53,8 +53,12 @@ class FlowFileError(ValueError):
         self.offset = offset
 
 
-def read(file: BinaryIO, notes: list[str] | None = None) -> Iterator[Exchange | Stream | FlowFileError]:
+def read(
+    file: BinaryIO, notes: list[str] | None = None, stop: int | None = None
+) -> Iterator[Exchange | Stream | FlowFileError]:
     """The HTTP and TCP flows of a file, in order; ``file`` is seekable and stands before the first flow.
+
+    ``stop``: offset of the first flow that is not to be read; None: to the end.
 
     A flow that cannot be understood is yielded as the error it makes, and the flows behind it are read. Flows
     of other types (``dns``, ``udp``) are counted in ``notes``. Exchanges are numbered from 1; streams come
@@ -64,7 +68,7 @@ def read(file: BinaryIO, notes: list[str] | None = None) -> Iterator[Exchange | 
     exchanges = 0
     skipped: Counter[str] = Counter()
     try:
-        for offset, record in records(file):
+        for offset, record in records(file, stop):
             try:
                 flow = _flow(record)
                 kind = flow.text(b"type")
@@ -90,16 +94,16 @@ def read(file: BinaryIO, notes: list[str] | None = None) -> Iterator[Exchange | 
             ]
 
 
-def records(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """(offset, payload and type octet) of each flow. Raises FlowFileError as soon as one is not whole."""
+def records(file: BinaryIO, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """(offset, payload and type octet) of each flow. Raises FlowFileError as soon as one is not whole.
+
+    ``stop``: as for ``read``.
+    """
     offset = file.tell()
-    size = file.seek(0, os.SEEK_END)
+    size = file.seek(0, os.SEEK_END) if stop is None else stop
     file.seek(offset)
     while offset < size:
-        digits = b""
-        # Octet by octet: what BufferedReader.peek() gives ends early near the end of its buffer.
-        while (octet := file.read(1)).isdigit() and len(digits) < LONGEST_PREFIX:
-            digits += octet
+        digits, octet = _prefix(file)
         if octet != b":" or not digits:
             if digits and not octet:
                 raise FlowFileError(offset, "the recording breaks off inside the length of a flow")
@@ -121,6 +125,33 @@ def records(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
             raise FlowFileError(offset, "no flow begins here: what its length spans does not end in '}'")
         yield offset, record
         offset += len(digits) + 1 + length + 1
+
+
+def _prefix(file: BinaryIO) -> tuple[bytes, bytes]:
+    """The digits of a length, and the octet behind them."""
+    digits = b""
+    # Octet by octet: what BufferedReader.peek() gives ends early near the end of its buffer.
+    while (octet := file.read(1)).isdigit() and len(digits) < LONGEST_PREFIX:
+        digits += octet
+    return digits, octet
+
+
+def starts(file: BinaryIO, apart: int) -> Iterator[int]:
+    """Offsets at which flows begin, at least so many octets apart, told by the lengths before the flows alone.
+
+    None behind a length that cannot be read, or leads behind the end of the file.
+    """
+    offset = last = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    while offset < size:
+        if offset == last or offset - last >= apart:
+            yield offset
+            last = offset
+        file.seek(offset)
+        digits, octet = _prefix(file)
+        if octet != b":" or not digits:
+            return
+        offset += len(digits) + 1 + int(digits) + 1
 
 
 # --- tnetstrings: the octet behind a value says what it is

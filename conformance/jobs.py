@@ -1,24 +1,31 @@
-"""Several recordings linted at once, in processes of their own; the result is what one process makes of them.
+"""Recordings linted by several processes; the result is what one process makes of them.
 
-The unit is the recording: rules about connections, sessions and retries look at what came before in it.
+The unit is the recording: rules about connections, sessions and retries look at what came before in it. Of a large
+flow file it is the piece: see ``pieces``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conformance import lint, recording, remote, scoping
+from conformance import lint, pieces, recording, remote, scoping
 from conformance.finding import Entry, Run, Summary
+from conformance.pieces import Examination, Piece
 from conformance.rule import RULES, Rule, load
 
 if TYPE_CHECKING:
     from conformance.policy import Policy
+
+AHEAD = 2
+"""Pieces for each process that are under way; what was found in them is in memory."""
 
 
 def available() -> int:
@@ -44,34 +51,92 @@ def check(
     """
     settings = settings or lint.Settings()
     apart = [path for path in paths if _is_file(path)] if jobs > 1 or pool is not None else []
-    if len(apart) < 2 and pool is None:
+    parts = {path: _pieces(path, settings) for path in apart}
+    tasks = sum(map(len, parts.values()))
+    if tasks < 2 and pool is None:
         return lint.check(
             map(recording.read, paths), rules, policy=policy, settings=settings, progress=progress
         )
     # What is bounded or judged over all recordings is bounded and judged here.
     alone = replace(settings, scopes=())
     names = tuple(rules)
-    with ProcessPoolExecutor(min(jobs, len(apart))) if pool is None else nullcontext(pool) as pool:
+    task = pieces.task(names, policy, settings.severities, listing=settings.listing)
+    ahead = AHEAD * max(1, min(jobs, tasks))
+    with ProcessPoolExecutor(min(jobs, tasks)) if pool is None else nullcontext(pool) as pool:
         # The largest first, so that none is begun when the others are done.
-        futures = {
-            path: pool.submit(_alone, path, names, policy, alone)
-            for path in sorted(apart, key=_size, reverse=True)
-        }
+        whole = sorted((path for path in parts if len(parts[path]) == 1), key=_size, reverse=True)
+        futures = {path: pool.submit(_alone, path, names, policy, alone) for path in whole}
         try:
-            if progress is not None:
-                _tell(futures.values(), progress)
             run = Run(rules)
             for path in paths:
+                done = sum(summary.exchanges for summary in run.recordings)
                 if path in futures:
-                    _add(run, _result(path, futures.pop(path)))
+                    more = _result(path, futures.pop(path))
                 else:
-                    _add(run, lint.check([recording.read(path)], rules, policy=policy, settings=alone))
+                    further = None if progress is None else partial(_further, progress, done)
+                    in_pieces = len(parts.get(path, ())) > 1
+                    feed = partial(_feed, pool, task, parts[path], ahead) if in_pieces else None
+                    more = _checked(path, rules, policy, alone, further, feed)
+                _add(run, more)
+                if progress is not None:
+                    progress(done + sum(summary.exchanges for summary in more.recordings))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     _bound(run.recordings)
     scoping.apply(run, settings.scopes, settings.today)
     return run
+
+
+def _pieces(path: str, settings: lint.Settings) -> list[Piece]:
+    """The pieces of a recording; one for what is examined as a whole."""
+    whole = [Piece(path, 0, None)]
+    # Small ones are not worth it; parsers that are asked run in processes of their own.
+    if settings.parsers or _size(path) < 2 * pieces.SIZE:
+        return whole
+    return pieces.split(path) or whole
+
+
+def _further(progress: Callable[[int], None], done: int, exchanges: int) -> None:
+    progress(done + exchanges)
+
+
+def _checked(
+    path: str,
+    rules: Mapping[str, Rule],
+    policy: Policy | None,
+    settings: lint.Settings,
+    progress: Callable[[int], None] | None,
+    feed: lint.Feed | None,
+) -> Run:
+    try:
+        source = [recording.read(path)]
+        return lint.check(source, rules, policy=policy, settings=settings, progress=progress, feed=feed)
+    except BrokenExecutor:
+        return Run({}, failures=[_lost(path)])
+
+
+def _feed(
+    pool: Executor,
+    task: bytes,
+    parts: Sequence[Piece],
+    ahead: int,
+    linter: lint.Linter,
+    source: recording.Recording,
+    progress: Callable[[int], None] | None,
+) -> None:
+    """Have a linter take what the processes find in the pieces of a recording."""
+    pieces.assemble(linter, source, _examined(pool, task, parts, ahead), progress)
+
+
+def _examined(pool: Executor, task: bytes, parts: Sequence[Piece], ahead: int) -> Iterator[Examination]:
+    waiting: deque[Future[Examination]] = deque()
+    for piece in parts:
+        waiting.append(pool.submit(pieces.examine, task, piece))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _is_file(path: str) -> bool:
@@ -95,22 +160,15 @@ def _alone(path: str, names: tuple[str, ...], policy: Policy | None, settings: l
     return replace(run, rules={})  # the other side has them
 
 
-def _tell(futures: Iterable[Future[Run]], progress: Callable[[int], None]) -> None:
-    done = 0
-    for future in as_completed(futures):
-        if future.exception() is None:
-            done += sum(summary.exchanges for summary in future.result().recordings)
-            progress(done)
-
-
 def _result(path: str, future: Future[Run]) -> Run:
     try:
         return future.result()
     except BrokenExecutor:
-        failure = (
-            f"{remote.shown(path)}: the process that linted it came to an end (out of memory?): try --jobs 1"
-        )
-        return Run({}, failures=[failure])
+        return Run({}, failures=[_lost(path)])
+
+
+def _lost(path: str) -> str:
+    return f"{remote.shown(path)}: a process that linted it came to an end (out of memory?): try --jobs 1"
 
 
 def _add(run: Run, more: Run) -> None:

@@ -63,6 +63,10 @@ class Settings:
     """Ask the real parsers, too; they have to be installed."""
 
 
+type Feed = Callable[[Linter, Recording, Callable[[int], None] | None], None]
+"""Has a linter take what is in a recording, and says how many exchanges that were so far."""
+
+
 def check(
     recordings: Iterable[Recording],
     rules: Mapping[str, Rule],
@@ -70,17 +74,19 @@ def check(
     policy: Policy | None = None,
     settings: Settings | None = None,
     progress: Callable[[int], None] | None = None,
+    feed: Feed | None = None,
 ) -> Run:
     """Lint recordings with these rules; findings come in the order recording, exchange, line, rule.
 
-    ``progress`` is called with the number of exchanges done so far. Without a policy, rules that read one
+    ``progress`` is called with the number of exchanges done so far; ``feed`` has a linter take what is in a
+    recording, if somebody else is to read it. Without a policy, rules that read one
     get the built-in defaults. Raises nothing for a bad recording: it is in ``Run.failures``.
     """
     settings = settings or Settings()
     run = Run(rules)
     with _judging(settings) as judges:
         for recording in recordings:
-            _check(run, recording, policy, settings, progress, judges)
+            _check(run, recording, policy, settings, progress, judges, feed or _feed)
     scoping.apply(run, settings.scopes, settings.today)
     return run
 
@@ -92,6 +98,7 @@ def _check(
     settings: Settings,
     progress: Callable[[int], None] | None,
     judges: Judges | None,
+    feed: Feed,
 ) -> None:
     """Lint one recording into the run."""
     ignored = {
@@ -109,10 +116,7 @@ def _check(
     if settings.listing:
         linter.room -= sum(len(summary.entries) for summary in run.recordings)
         linter.room_for_heads -= sum(bool(e.heads) for summary in run.recordings for e in summary.entries)
-    for item in recording:
-        linter.take(item)
-        if progress is not None:
-            progress(recording.exchanges)
+    feed(linter, recording, progress)
     linter.finish()
     for finding in sorted(linter.findings, key=_order):
         if finding.rule in ignored:
@@ -131,6 +135,13 @@ def _check(
     summary = _summary(recording, linter.exercised, notes, linter.entries)
     summary.parsers, summary.heard = linter.parsers, tuple(linter.heard)
     run.recordings.append(summary)
+
+
+def _feed(linter: Linter, recording: Recording, progress: Callable[[int], None] | None) -> None:
+    for item in recording:
+        linter.take(item)
+        if progress is not None:
+            progress(recording.exchanges)
 
 
 @contextmanager

@@ -10,8 +10,10 @@ import glob
 import io
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -55,7 +57,10 @@ class Recording:
         """The rules that a transcript says it breaks (``# expect:``); None: it does not say."""
         self.profile: str | None = None
         """The profile that a transcript wants to be linted with (``# profile:``)."""
+        self.errors: list[str] = []
+        """What could not be read, one by one, but for the path itself."""
         self._data = data
+        self._span: tuple[int, int | None] = (0, None)
         self._where = where or Path(path)
         try:
             if (
@@ -84,10 +89,13 @@ class Recording:
             return
         self.exchanges = self.streams = 0
         self.notes.clear()
-        errors: list[str] = []
+        self.errors = errors = []
+        start, stop = self._span
+        reader = _READERS[self.kind] if stop is None else partial(flowfile.read, stop=stop)
         try:
             with self._open() as file:
-                for item in _finished(_READERS[self.kind](file, self.notes), self.notes):
+                file.seek(start)
+                for item in _finished(reader(file, self.notes), self.notes):
                     if isinstance(item, ValueError):
                         errors.append(str(item))
                         continue
@@ -101,11 +109,29 @@ class Recording:
             errors.append(str(error))
         except OSError as error:
             errors.append(_said(error))
+        self.error = self.summed(errors)
+
+    def summed(self, errors: Sequence[str]) -> str | None:
+        """What to say when the recording has been read, with these errors."""
         if not errors and not self.exchanges and not self.streams:
             # Nothing was looked at, and that must not pass for nothing found.
-            errors.append("there are no exchanges in it")
+            errors = ["there are no exchanges in it"]
         more = f" (and {len(errors) - 1} more errors)" if len(errors) > 1 else ""
-        self.error = errors[0] + more if errors else None
+        return errors[0] + more if errors else None
+
+    def part(self, start: int, stop: int | None = None) -> Recording:
+        """What stands from here to there in a flow file, offsets at which flows begin; numbered from 1."""
+        made = copy(self)
+        made.notes, made.errors, made._span = [], [], (start, stop)
+        return made
+
+    def starts(self, apart: int) -> list[int]:
+        """Offsets at which flows of a flow file begin, so many octets apart at least. Empty where it cannot be read."""
+        try:
+            with self._open() as file:
+                return list(flowfile.starts(file, apart))
+        except OSError:
+            return []
 
 
 def read(path: str | Path, *, stdin: bytes | None = None, where: Path | None = None) -> Recording:

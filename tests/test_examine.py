@@ -43,12 +43,12 @@ def exchanges(text: str) -> list[Exchange]:
 def test_neighbours_on_a_connection_are_judged_where_both_are_examined() -> None:
     first, second = exchanges(KEPT_ALIVE)
     whole = examiner()
-    assert whole.exchange(first).alone == ("client",)
+    assert whole.exchange(first).unjudged == ("client",)
     after = whole.exchange(second)
-    assert after.alone == ()
+    assert after.unjudged == ()
     assert "request-after-close" in {finding.rule for finding in after.found}
     apart = examiner().exchange(second)
-    assert apart.alone == ("client",)
+    assert apart.unjudged == ("client",)
     assert "request-after-close" not in {finding.rule for finding in apart.found}
     assert apart.connections == (("client", "c1"),)
 
