@@ -30,12 +30,8 @@ _SECONDS = frozenset(
         b"stale-while-revalidate", b"stale-if-error",  # RFC 5861
     }
 )  # fmt: skip
-_CONTRADICTIONS = (
-    (b"private", b"public"),
-    (b"private", b"s-maxage"),
-    (b"no-store", b"public"),
-    (b"no-store", b"immutable"),
-)
+# Not private beside s-maxage: who has caches of its own says so (api.github.com), and the others take private.
+_CONTRADICTIONS = ((b"private", b"public"), (b"no-store", b"public"), (b"no-store", b"immutable"))
 _LASTING = frozenset({404, 405, 410, 414, 501})
 """Errors that are heuristically cacheable (RFC 9110 §15.1)."""
 _UNPRINTABLE = re.compile(rb"[^\t\x20-\x7e]")

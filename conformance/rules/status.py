@@ -911,7 +911,8 @@ def status_206_for_non_get_request(exchange: Exchange) -> Hits:
         < Content-Length: 10
     """
     request, response = exchange.request, exchange.response
-    if response is None or request.method == b"GET" or not request.method:
+    # HEAD is answered with the head that GET would get, ranges and all (RFC 9110 §9.3.2).
+    if response is None or request.method in (b"GET", b"HEAD", b""):
         return
     if response.status == 206 or (response.status == 416 and "content-range" not in request.fields):
         method = quoted(mask_text(request.method))[1:-1]
