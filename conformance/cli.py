@@ -13,6 +13,7 @@ import shlex
 import shutil
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
@@ -60,7 +61,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except (Failure, UnknownName) as problem:
         return _fail(str(problem))
+    except Exception as error:  # Python would end with 1, as if something had been found
+        if os.environ.get("HOPLINT_TRACEBACK"):
+            raise
+        return _fail(_fault(error))
     return code
+
+
+def _fault(error: Exception) -> str:
+    """Where hoplint itself has failed. Not with what words: they may quote what was recorded."""
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"a fault of hoplint's own: {type(error).__name__} in {Path(at.filename).name}:{at.lineno}. Please report it; "
+        "HOPLINT_TRACEBACK=1 shows the whole of it, and may show secrets"
+    )
 
 
 def _complete(words: argparse.ArgumentParser) -> None:

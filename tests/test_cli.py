@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from conformance import cli
 from conformance.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -126,6 +127,22 @@ def test_what_cannot_be_done_is_one_line_and_exit_2(
     assert err.count("\n") == 1
     assert err.startswith("hoplint: error: ")
     assert says in err
+
+
+def test_a_fault_of_our_own_is_no_finding(hoplint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python would end with 1, as if something had been found, and print what was recorded."""
+
+    def fails(*_: object) -> int:
+        raise ValueError("sk-secret")
+
+    monkeypatch.setitem(cli.COMMANDS, "check", fails)
+    code, out, err = hoplint("check", ".")
+    assert (code, out) == (2, "")
+    assert "fault of hoplint's own: ValueError in test_cli.py:" in err
+    assert "sk-secret" not in err
+    monkeypatch.setenv("HOPLINT_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="sk-secret"):
+        hoplint("check", ".")
 
 
 def test_good_input_beside_bad_is_still_linted(folder: Path, hoplint) -> None:
