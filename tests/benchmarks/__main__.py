@@ -1,4 +1,4 @@
-"""How fast hoplint is, and how much memory it takes: ``uv run python tests/benchmarks [--flows N]``.
+"""How fast hoplint is, and how much memory it takes: ``uv run python tests/benchmarks [check|others|proxy|big ...]``.
 
 Machines differ, so each figure is a ratio of two things measured in turn on the same one: the median of the
 rounds, and the least and the greatest. Prints a Markdown table. No test: nothing fails here.
@@ -10,71 +10,52 @@ import argparse
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
+import others
+import proxy
 import traffic
+from measuring import Row, cost
 
 READ = "import sys\nfrom mitmproxy.io import FlowReader\nfor _ in FlowReader(open(sys.argv[1], 'rb')).stream(): pass\n"
 HOPLINT = (sys.executable, "-m", "conformance", "check", "--isolated", "--exit-zero", "-q")
 SMALL = "> GET / HTTP/1.1\n> Host: a\n< HTTP/1.1 200 OK\n< Content-Length: 0\n< Date: Fri, 20 Nov 2026 03:14:14 GMT\n"
-
-
-class Cost(NamedTuple):
-    """What one process took, with its children."""
-
-    cpu: float
-    wall: float
-    peak: int
-    """Octets of memory of the largest of its processes."""
-
-
-def cost(command: Sequence[str | Path]) -> Cost:
-    """Run a command to its end. Compiled modules are kept apart, as an installed hoplint has them."""
-    environment = {
-        **os.environ,
-        "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "hoplint-benchmarks"),
-    }
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    began = time.monotonic()
-    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, env=environment)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{command} failed: {process.returncode}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Cost(used.ru_utime + used.ru_stime, time.monotonic() - began, used.ru_maxrss * unit)
-
-
-def shown(values: Sequence[float], form: str = "{:.2f}") -> str:
-    """The median, and between what all of them lie."""
-    median, least, greatest = (form.format(f(values)) for f in (statistics.median, min, max))
-    return f"{median} ({least} to {greatest})"
+BIG = 230_000
+"""Flows of 5 GB."""
 
 
 def main() -> None:
-    """Measure everything and print the table."""
+    """Measure what is asked for and print the table."""
     words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument(
+        "topics",
+        nargs="*",
+        metavar="TOPIC",
+        help=f"what to measure: {', '.join(TOPICS)} (default: all but big, which needs 6 GB in the folder for "
+        "temporary files and half an hour)",
+    )
     words.add_argument("--flows", type=int, default=4000, help="of the larger recordings (default: 4000)")
     words.add_argument("--rounds", type=int, default=5, help="how often each is measured (default: 5)")
     options = words.parse_args()
+    if strangers := set(options.topics) - TOPICS.keys():
+        words.error(f"there is no {', '.join(sorted(strangers))}: {', '.join(TOPICS)}")
     print(
-        f"hoplint {version('hoplint')}, mitmproxy {version('mitmproxy')}, Python {platform.python_version()}, "
+        f"hoplint {version('hoplint')}, mitmproxy {version('mitmproxy')}, Python {platform.python_version()},"
     )
     print(f"{os.cpu_count()} cores; {options.rounds} rounds, {options.flows} flows of about 22 kB\n")
     print("| what | measured | bar |\n|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder:
-        measure(Path(folder), options.flows, range(options.rounds))
+    for topic in options.topics or [topic for topic in TOPICS if topic != "big"]:
+        with tempfile.TemporaryDirectory() as folder:
+            for row in TOPICS[topic](Path(folder), options.flows, range(options.rounds)):
+                print(row, flush=True)
 
 
-def measure(folder: Path, flows: int, rounds: range) -> None:
-    """Print the rows."""
+def measure(folder: Path, flows: int, rounds: range) -> Iterator[Row]:
+    """`check` by itself."""
     small = folder / "small.http"
     small.write_text(SMALL)
     chat = traffic.write(folder / "chat.flow", flows)
@@ -90,29 +71,37 @@ def measure(folder: Path, flows: int, rounds: range) -> None:
     ours, theirs = map(statistics.median, zip(*starts, strict=True))
     for what, path in (("chat completions", chat), ("event streams", streams)):
         ratios = [(cost([*HOPLINT, path]).cpu - ours) / (cost([*reader, path]).cpu - theirs) for _ in rounds]
-        row(f"CPU of `check` / of mitmproxy's FlowReader alone, {what}", shown(ratios), "1.0")
+        yield Row(f"CPU of `check` / of mitmproxy's FlowReader alone, {what}", ratios, 1.0)
 
-    peaks = [(cost([*HOPLINT, chat]), cost([*HOPLINT, tenth])) for _ in rounds]
-    row("peak memory of `check`, MB", shown([large.peak / 1e6 for large, _ in peaks], "{:.0f}"), "150")
-    row(
-        "the same / on a tenth of the file",
-        shown([large.peak / little.peak for large, little in peaks]),
-        "1.1",
-    )
+    peaks = [(cost([*HOPLINT, chat]).peak, cost([*HOPLINT, tenth]).peak) for _ in rounds]
+    yield Row("peak memory of `check`, MB", [large / 1e6 for large, _ in peaks], 150, "{:.0f}")
+    yield Row("the same / on a tenth of the file", [large / little for large, little in peaks], 1.1)
 
     speedups = [
         cost([*HOPLINT, *halves]).wall / cost([*HOPLINT, "--jobs", "2", *halves]).wall for _ in rounds
     ]
-    row("two recordings: time with one process / with `--jobs 2`", shown(speedups), "1.8")
-    row(
-        "CPU of `check` of one small transcript, s",
-        shown([cost([*HOPLINT, small]).cpu for _ in rounds]),
-        "0.4",
-    )
+    what = "two recordings: time with one process / with `--jobs 2`"
+    yield Row(what, speedups, 1.8, is_speedup=True)
+    yield Row("CPU of `check` of one small transcript, s", [cost([*HOPLINT, small]).cpu for _ in rounds], 0.4)
 
 
-def row(what: str, measured: str, bar: str) -> None:
-    print(f"| {what} | {measured} | {bar} |", flush=True)
+def big(folder: Path, flows: int, rounds: range) -> Iterator[Row]:
+    """Memory where there is much to read: half a gigabyte, and five. ``flows`` and ``rounds`` do not matter."""
+    peaks = []
+    for many in (BIG // 10, BIG):
+        path = traffic.write(folder / "big.flow", many)
+        peaks.append(cost([*HOPLINT, path]).peak)
+        path.unlink()
+    yield Row("peak memory of `check`, 5 GB / 0.5 GB", [peaks[1] / peaks[0]], 1.1)
+    yield Row("peak memory of `check` of 5 GB, MB", [peaks[1] / 1e6], 150, "{:.0f}")
+
+
+TOPICS: dict[str, Callable[[Path, int, range], Iterator[Row]]] = {
+    "check": measure,
+    "others": others.measure,
+    "proxy": lambda _, __, rounds: proxy.measure(rounds),
+    "big": big,
+}
 
 
 if __name__ == "__main__":

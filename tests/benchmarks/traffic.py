@@ -13,7 +13,7 @@ from mitmproxy.test import tflow, tutils
 
 TURNS = 5
 """Requests of one conversation, which is sent on one connection."""
-_AGENT = (
+AGENT = (
     (b"Host", b"127.0.0.1:4000"),
     (b"Accept", b"application/json"),
     (b"Accept-Encoding", b"gzip, deflate"),
@@ -40,7 +40,8 @@ def write(path: Path, flows: int, *, streams: bool = False) -> Path:
     return path
 
 
-def _flow(number: int, *, streams: bool) -> HTTPFlow:
+def asked(number: int, *, streams: bool) -> bytes:
+    """The content of a request of about 22 kB: the turns of a conversation come one after the other."""
     conversation, turn = divmod(number, TURNS)
     messages = [{"role": "system", "content": "You are a coding agent. " + "rule text " * 1300}]
     for earlier in range(turn + 1):
@@ -48,7 +49,12 @@ def _flow(number: int, *, streams: bool) -> HTTPFlow:
         messages.append({"role": "user", "content": said})
         if earlier < turn:
             messages.append({"role": "assistant", "content": f"answer {conversation} {earlier}"})
-    body = json.dumps({"model": "m", "messages": messages, "stream": streams}).encode()
+    return json.dumps({"model": "m", "messages": messages, "stream": streams}).encode()
+
+
+def _flow(number: int, *, streams: bool) -> HTTPFlow:
+    conversation, turn = divmod(number, TURNS)
+    body = asked(number, streams=streams)
     text = f"answer {conversation} {turn}"
     answer = b"".join(_events(number, text)) if streams else _answer(number, text)
     session = str(uuid.UUID(int=conversation)).encode()
@@ -58,7 +64,7 @@ def _flow(number: int, *, streams: bool) -> HTTPFlow:
         req=tutils.treq(
             method=b"POST", path=b"/v1/chat/completions", host="127.0.0.1", port=4000, content=body,
             headers=Headers(
-                [*_AGENT, (b"x-litellm-session-id", session), (b"Content-Length", b"%d" % len(body))]
+                [*AGENT, (b"x-litellm-session-id", session), (b"Content-Length", b"%d" % len(body))]
             ),
         ),
         resp=tutils.tresp(
