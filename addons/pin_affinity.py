@@ -368,7 +368,8 @@ class PinAffinity:
         if flow.response is None or not mitm.is_on_the_wire(flow) or mitm.is_refused(flow):
             return
         fields = mitm.fields_of(flow.response)
-        given = [line for name in self.session.tokens for line in fields.lines(name)[:1] if line.value]
+        first = (line for name in self.session.tokens for line in fields.lines(name)[:1])
+        given = [line for line in first if line.value and is_field_line(*line)]  # it goes into requests
         if given and flow.response.status_code < 400 and (where := self.place_of(flow)) is not None:
             await self.tell([issued(where, line.key, line.value) for line in given])
 
