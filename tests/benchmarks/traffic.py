@@ -76,6 +76,7 @@ def _flow(number: int, *, streams: bool) -> HTTPFlow:
         ),
     )  # fmt: skip
     flow.client_conn.id = flow.server_conn.id = str(conversation)
+    flow.client_conn.sni = None  # tflow says that every client uses TLS
     return flow
 
 
