@@ -577,3 +577,52 @@ def test_proxy_puts_mitmproxys_words_together(hoplint, monkeypatch) -> None:
     assert words[:4] == ["--mode", "reverse:http://127.0.0.1:4000", "--listen-port", "9000"]
     assert words[-2:] == ["--set", "ssl_insecure=true"]
     assert (options["tool"], options["suite"]) == ("mitmweb", False)
+
+
+@pytest.mark.parametrize(
+    ("words", "is_said"),
+    [
+        ([], True),
+        (["--listen-host", "0.0.0.0"], True),
+        (["--listen-host", "127.0.0.1"], False),
+        (["--bare"], False),
+    ],
+)
+def test_proxy_says_who_can_use_its_keys(
+    words: list[str], is_said: bool, hoplint, monkeypatch, tmp_path
+) -> None:
+    from conformance import mitm
+
+    monkeypatch.setattr(mitm, "run", lambda words, **options: 0)
+    settings = tmp_path / "keys.toml"
+    settings.write_text('[policy.auth]\ndata-key = "env:HOPLINT_TEST_KEY"\n')
+    command = ("proxy", "--config", str(settings), "-m", "reverse:http://127.0.0.1:4000", *words)
+    monkeypatch.delenv("HOPLINT_TEST_KEY", raising=False)
+    assert "uses auth.data-key" not in hoplint(*command)[2]
+    monkeypatch.setenv("HOPLINT_TEST_KEY", "sk-canary-0123456789")
+    code, _, err = hoplint(*command)
+    assert code == 0
+    assert ("whoever reaches this proxy uses auth.data-key" in err) is is_said
+    assert "sk-canary" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "has_it"),
+    [
+        (["-m", "reverse:http://a"], True),
+        (["-m", "reverse:http://a", "-m", "reverse:http://b@9"], True),
+        (["-m", "reverse:http://a", "--set", "connection_strategy=eager"], False),
+        (["-m", "reverse:https://a"], False),
+        (["-m", "reverse:http://a", "-m", "regular"], False),
+        ([], False),
+    ],
+)
+def test_proxy_waits_for_a_request_before_it_connects(
+    words: list[str], has_it: bool, hoplint, monkeypatch
+) -> None:
+    from conformance import mitm
+
+    asked = []
+    monkeypatch.setattr(mitm, "run", lambda words, **options: asked.extend(words) or 0)
+    assert hoplint("proxy", "--isolated", *words)[0] == 0
+    assert ("connection_strategy=lazy" in asked) is has_it

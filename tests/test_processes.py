@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -104,3 +105,42 @@ def test_another_thread_handles_no_signals() -> None:
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+TIED = """
+import socket, time
+from conformance.processes import end_with_stdin
+end_with_stdin()
+listener = socket.create_server(("127.0.0.1", 0))
+print("port", listener.getsockname()[1], flush=True)
+time.sleep(60)
+"""
+OUTER = f"""
+import sys, time
+from conformance.processes import background
+with background([sys.executable, "-c", {TIED!r}]) as wait:
+    print("port", wait(rb"port (\\d+)\\s", 1)[0].decode(), flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_process_ends_with_its_standard_input() -> None:
+    with subprocess.Popen(python(TIED), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout.readline().startswith(b"port ")
+        child.stdin.close()
+        assert child.wait(60) == -signal.SIGTERM
+
+
+def test_a_process_ends_with_who_has_started_it_and_is_killed() -> None:
+    with subprocess.Popen(python(OUTER), stdout=subprocess.PIPE) as process:
+        port = int(process.stdout.readline().split()[1])
+        process.kill()
+        process.wait(60)
+    until = time.monotonic() + 60
+    while True:  # nobody may have taken note of its end: so not by its id
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            break
+        assert time.monotonic() < until, "it is left"
+        time.sleep(0.02)
