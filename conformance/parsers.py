@@ -64,9 +64,11 @@ class Fed(NamedTuple):
     method: bytes
     """Of the request; that of the request a response answers."""
     whole: bool
-    """Not the head alone."""
+    """Not the head alone, and not a message of which nobody can say where it ends."""
     closed: bool
     """The connection was closed behind it."""
+    upgrade: bool
+    """The request asked for another protocol."""
 
 
 class Judges:
@@ -87,11 +89,10 @@ class Judges:
 
     def judge(self, exchange: Exchange) -> Iterator[tuple[Part, Judged]]:
         """The verdicts on each message of an exchange that was recorded as it was sent."""
-        method = exchange.request.method
         for message in exchange.messages:
             if is_judged(message):
                 part: Part = "request" if isinstance(message, Request) else "response"
-                fed = _fed(message, part, method)
+                fed = _fed(message, part, exchange.request)
                 verdicts: list[Verdict] = []
                 for bench in self._benches:
                     verdicts += bench.ask(fed)
@@ -102,12 +103,14 @@ class Judges:
                 yield part, Judged(message, tuple(verdicts))
 
 
-def _fed(message: Message, part: Part, method: bytes) -> Fed:
+def _fed(message: Message, part: Part, request: Request) -> Fed:
     wire = message.wire
-    bodiless = part == "response" and method == b"HEAD"
-    whole = wire is not None and not bodiless and (message.size or 0) <= LARGEST
-    octets = b"".join(octets_of(message)) if whole else head_of(message)
-    return Fed(part, octets, method, whole, wire is not None and wire.state in ("cut", "until-close"))
+    bodiless = part == "response" and request.method == b"HEAD"
+    known = wire is not None and not bodiless and (message.size or 0) <= LARGEST
+    octets = b"".join(octets_of(message)) if known else head_of(message)
+    whole = known and wire is not None and wire.state != "unframed"
+    closed = wire is not None and wire.state in ("cut", "until-close")
+    return Fed(part, octets, request.method, whole, closed, "upgrade" in request.fields)
 
 
 class _Bench:
@@ -257,14 +260,14 @@ def _h11(fed: Fed) -> _Reading:
     import h11
 
     connection = h11.Connection(h11.SERVER if fed.part == "request" else h11.CLIENT, 1 << 62)
+    fields: list[tuple[bytes, bytes]]
     if fed.part == "response":
         method = fed.method if TOKEN.fullmatch(fed.method) else b"GET"
-        connection.send(
-            h11.Request(method=method, target=b"/", headers=[(b"Host", b"h"), (b"Upgrade", b"any")])
-        )
+        fields = [(b"Host", b"h"), *([(b"Upgrade", b"any")] if fed.upgrade else [])]
+        connection.send(h11.Request(method=method, target=b"/", headers=fields))
         connection.send(h11.EndOfMessage())
     start: tuple[object, ...] | None = None
-    fields: list[tuple[bytes, bytes]] = []
+    fields = []
     size, whole = 0, False
     try:
         connection.receive_data(fed.octets)
@@ -380,6 +383,6 @@ def _aiohttp(request: Any, response: Any) -> Callable[[Fed], _Reading]:
             if fed.part == "request"
             else (head.code,)
         )
-        return _taken(fed, start, head.raw_headers, payload.total_bytes, whole=payload.is_eof())
+        return _taken(fed, start, head.raw_headers, payload.total_bytes, whole=payload.is_eof() or fed.closed)
 
     return read
