@@ -31,14 +31,18 @@ class Cluster(Executor):
 
     def __init__(self, ray: Any) -> None:
         self._ray = ray
-        self._given: list[Any] = []
+        self._tasks: dict[Callable[..., Any], Any] = {}
+        self._given: set[Any] = set()
 
     def submit[**P, R](self, work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        given = self._ray.remote(max_retries=LOSSES)(work).remote(*args, **kwargs)
-        self._given.append(given)
+        if work not in self._tasks:  # it is sent to the cluster once
+            self._tasks[work] = self._ray.remote(max_retries=LOSSES)(work)
+        given = self._tasks[work].remote(*args, **kwargs)
+        self._given.add(given)
         future: Future[R] = Future()
 
         def done(theirs: Future[R]) -> None:
+            self._given.discard(given)  # the cluster need not keep what is here
             problem = theirs.exception()
             if problem is None:
                 future.set_result(theirs.result())
@@ -52,7 +56,7 @@ class Cluster(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let go of what was given; with ``cancel_futures`` nobody needs to go on with it."""
-        for given in self._given if cancel_futures else ():
+        for given in list(self._given) if cancel_futures else ():
             self._ray.cancel(given, force=True)
         self._given.clear()
 

@@ -22,11 +22,12 @@ SECONDS = 240
 def recordings(tmp_path_factory) -> list[str]:
     """Enough for a worker to be in the middle of something, with findings in all of it."""
     folder = tmp_path_factory.mktemp("recordings")
-    for number in range(3):
-        with (folder / f"{number}.flow").open("wb") as file:
+    for name, size in (("one", 10), ("two", 10), ("large", 20_000)):  # the large one is split
+        with (folder / f"{name}.flow").open("wb") as file:
             writer = FlowWriter(file)
             for _ in range(2000):
                 flow = tflow.tflow(resp=True)
+                flow.request.raw_content = b"x" * size
                 flow.response.headers.fields += ((b"Server", b"a"), (b"server", b"b"))
                 writer.add(flow)
     for path in (ROOT / "recordings/incidents").glob("*.http"):
@@ -58,7 +59,9 @@ def test_the_report_is_that_of_one_process(form: str, python, recordings: list[s
         assert checked(interpreter, recordings, "--format", form, *words) == alone, words
 
 
-def test_a_worker_that_is_lost(python, recordings: list[str]) -> None:
+@pytest.mark.parametrize("work", [b"_alone", b"examine"])
+def test_a_worker_that_is_lost(work: bytes, python, recordings: list[str]) -> None:
+    """While it lints a recording, or a piece of one."""
     interpreter = python("ray")
     alone = checked(interpreter, recordings, "--format", "concise")
     with subprocess.Popen(
@@ -66,7 +69,7 @@ def test_a_worker_that_is_lost(python, recordings: list[str]) -> None:
         cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         try:
-            victim = next(working(process))
+            victim = next(working(process, b"ray::" + work))
             os.kill(victim, signal.SIGKILL)
             out, _ = process.communicate(timeout=SECONDS)
         finally:
@@ -74,16 +77,16 @@ def test_a_worker_that_is_lost(python, recordings: list[str]) -> None:
     assert (process.returncode, out) == alone[:2]
 
 
-def working(driver: subprocess.Popen[str]) -> Iterator[int]:
+def working(driver: subprocess.Popen[str], work: bytes) -> Iterator[int]:
     """The workers of a driver that are linting: Ray gives them the name of what they do."""
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:
-        assert driver.poll() is None, "it has ended before a worker was lost"
+        assert driver.poll() is None, f"it has ended before a worker was lost:\n{driver.stderr.read()}"
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
                 if (
                     entry.name.isdecimal()
-                    and (entry / "cmdline").read_bytes().startswith(b"ray::_alone")
+                    and (entry / "cmdline").read_bytes().startswith(work)
                     and driver.pid in ancestors(int(entry.name))
                 ):
                     yield int(entry.name)
