@@ -9,7 +9,8 @@ tolerant where tolerance cannot move the end of a message and gives up where it 
 * it never raises, takes linear time, and copies no content but chunked content.
 
 Requests and responses are read in step: how a response ends depends on its request's method, and what a
-client sends after CONNECT or an upgrade depends on the answer.
+client sends after CONNECT or an upgrade depends on the answer. Behind an upgrade to WebSocket the frames are read
+(``frames.py``).
 """
 
 from __future__ import annotations

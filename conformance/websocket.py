@@ -7,6 +7,7 @@ Facts that shape this file:
 * What mitmproxy's parser (wsproto) refuses is recorded as a close with 1002 or 1007 by the side that sent the
   frame, the parser's words being the reason. The frame itself is not recorded.
 * A HAR holds messages and no close. An addon may have thrown away the first messages of a long session.
+* Recorded octets hold every frame, pings and both closes (``frames.py``), but not who ended the connection.
 * No close in the recording means that it does not say how the connection ended.
 """
 

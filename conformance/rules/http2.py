@@ -1,8 +1,10 @@
-"""HTTP/2 and HTTP/3 messages: what only HTTP/1 has and must not come along, and streams that were reset.
+"""HTTP/2 and HTTP/3 messages: what only HTTP/1 has and must not come along, what is lost on the way to HTTP/1, and
+streams that were reset.
 
 mitmproxy checks what comes in over HTTP/2 and refuses most of this, unless ``validate_inbound_headers`` is off;
-then a flow holds it. What tools write into a HAR under ``HTTP/2`` may be what their own HTTP/1 leg said: such
-messages are not judged.
+then a flow holds it. Of what it refuses from a server its words remain, of what it refuses from a client nothing.
+What tools write into a HAR under ``HTTP/2`` may be what their own HTTP/1 leg said: such messages are not judged.
+HTTP/2 in recorded octets is not read; the last two rules need no more than to recognise it.
 """
 
 from __future__ import annotations
