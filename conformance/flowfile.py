@@ -41,7 +41,7 @@ OLDEST, NEWEST = 19, 21
 LONGEST_PREFIX = 12
 """Digits that mitmproxy accepts before the colon."""
 
-_BROKEN = (ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError)
+_BROKEN = (ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 """What reading a record raises that is not what it says it is."""
 
 
@@ -212,7 +212,7 @@ class _Table:
 
     def number(self, name: bytes) -> float | None:
         start, stop, tag = self.spans[name]
-        return None if tag == _NULL else float(self.data[start:stop])
+        return None if tag == _NULL else _moment(float(self.data[start:stop]))
 
     def truth(self, name: bytes) -> bool:
         start, stop, _ = self.spans[name]
@@ -492,6 +492,13 @@ def _address(server: _Table) -> str | None:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def _moment(seconds: float | None) -> float | None:
+    """A time as it is in the file; refuses what no clock shows: infinities, what is no number, the year 5138."""
+    if seconds is None or 0 <= seconds < 1e11:
+        return seconds
+    raise _FlowError("a time in this flow is none")
+
+
 def _frames(websocket: _Table) -> tuple[tuple[Frame, ...], int]:
     """The messages and the close, and how many messages were dropped."""
     frames = []
@@ -501,7 +508,8 @@ def _frames(websocket: _Table) -> tuple[tuple[Frame, ...], int]:
             lost += 1
         else:
             sender: Side = "client" if from_client else "server"
-            frames.append(Frame(sender, _OPCODES[opcode], content, time, injected=more[:1] == [True]))
+            octets = b"".join([content])  # as in _fields
+            frames.append(Frame(sender, _OPCODES[opcode], octets, _moment(time), injected=more[:1] == [True]))
     code = websocket.number(b"close_code")
     if code is not None:
         side: Side = "client" if websocket.truth(b"closed_by_client") else "server"
@@ -536,7 +544,9 @@ def _with_journal(exchange: Exchange, metadata: dict[str, Any]) -> Exchange:
 
 
 def _edit(addon: str, part: str, op: str, field: str, before: list[str], after: list[str], why: str) -> Edit:
-    return Edit(addon, part, op, field, tuple(map(str, before)), tuple(map(str, after)), why)
+    # A stranger's journal may hold anything.
+    old, new = tuple(map(str, before)), tuple(map(str, after))
+    return Edit(str(addon), str(part), str(op), str(field), old, new, str(why))
 
 
 def _fields(lines: list[list[bytes]]) -> Fields:
@@ -546,10 +556,10 @@ def _fields(lines: list[list[bytes]]) -> Fields:
 
 def _stream(flow: _Table, offset: int) -> Stream:
     sent: dict[bool, list[bytes]] = {True: [], False: []}
-    times: dict[bool, list[tuple[int, float]]] = {True: [], False: []}
+    times: dict[bool, list[tuple[int, Any]]] = {True: [], False: []}
     size = {True: 0, False: 0}
     for from_client, content, time, *_ in flow.value(b"messages"):
-        times[from_client].append((size[from_client], time))
+        times[from_client].append((size[from_client], _moment(float(time))))
         sent[from_client].append(content)
         size[from_client] += len(content)
     return Stream(

@@ -271,7 +271,9 @@ def _exchange(entry: Any, number: int) -> Exchange | None:
         upstream=_upstream(address, port) if address else None,
         client_connection=connection or None,
         started=started,
-        ended=started + took / 1000 if started is not None and _is_number(took) and took >= 0 else None,
+        ended=started + took / 1000
+        if started is not None and _is_number(took) and 0 <= took < 1e12
+        else None,
     )
 
 
@@ -392,13 +394,15 @@ def _upstream(address: str, port: str) -> str:
 
 def _time(text: str) -> float | None:
     try:
-        return datetime.fromisoformat(text).timestamp()
+        seconds = datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError, OSError):
         return None
+    return seconds if 0 <= seconds < 1e11 else None
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    # JSON as Python reads it has infinities, and whole numbers that no float can be.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -1e18 < value < 1e18
 
 
 def _part[T](owner: Any, name: str, kind: type[T]) -> T:

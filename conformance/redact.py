@@ -165,7 +165,7 @@ _KEYS = frozenset(
 
 # --- flow files
 
-_NOT_UNDERSTOOD = (ValueError, KeyError, TypeError, AttributeError)
+_NOT_UNDERSTOOD = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 """What rewriting a flow raises that is not what it says it is."""
 
 
@@ -291,9 +291,9 @@ def _har(redactor: Redactor, file: BinaryIO) -> Iterator[bytes]:
                 if part == "entries" and source.next() == "[":
                     yield from _entries(redactor, source)
                 else:
-                    yield _dumped(_member(redactor, source.value(), part))
+                    yield _json(redactor, source.value(), part)
         yield b"}" + b"".join(
-            b", %s: %s" % (json.dumps(name).encode(), _dumped(_member(redactor, value, name)))
+            b", %s: %s" % (json.dumps(name).encode(), _json(redactor, value, name))
             for name, value in others.items()
         )
         yield b"}\n"
@@ -308,7 +308,7 @@ def _entries(redactor: Redactor, source: har.Json) -> Iterator[bytes]:
     broken: har.HarError | None = None
     try:
         for entry in source.items():
-            yield separator + _dumped(_member(redactor, entry, ""))
+            yield separator + _json(redactor, entry, "")
             separator = b",\n"
     except har.HarError as error:
         broken = error
@@ -317,8 +317,14 @@ def _entries(redactor: Redactor, source: har.Json) -> Iterator[bytes]:
         raise broken
 
 
-def _dumped(value: Any) -> bytes:
-    return json.dumps(value).encode()  # all ASCII: lone surrogates are octets that were not UTF-8
+def _json(redactor: Redactor, value: Any, part: str) -> bytes:
+    try:
+        return json.dumps(
+            _member(redactor, value, part)
+        ).encode()  # ASCII: lone surrogates are octets, not UTF-8
+    except RecursionError:
+        redactor.done.errors.append(f"{part or 'an entry'} is left out: it nests too deep")
+        return b"null"
 
 
 def _member(redactor: Redactor, value: Any, part: str) -> Any:

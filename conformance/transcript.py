@@ -76,7 +76,7 @@ _FRAME = re.compile(r"(TEXT|BINARY|PING|PONG|CLOSE)(?: (.*))?\Z", re.DOTALL)
 _CLOSE = re.compile(r"(\d{4})?(?: ?(.*))?\Z", re.DOTALL)
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|([rnt\\]))")
 _SINGLE = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"\\": b"\\"}
-_NUMBERS = re.compile(r" *[0-9]+(?:\.[0-9]+)?(?: +[0-9]+(?:\.[0-9]+)?)* *", re.ASCII)
+_NUMBERS = re.compile(r" *[0-9]{1,15}(?:\.[0-9]+)?(?: +[0-9]{1,15}(?:\.[0-9]+)?)* *", re.ASCII)
 _HEX = re.compile(rb"\\x([0-9a-fA-F]{2})")
 _EXPECT = re.compile(r"#\s*expect:(.*)\Z")
 _PROFILE = re.compile(r"(?:#[^\n]*\n)*?#\s*profile:[ \t]*([^\s#]+)")
@@ -196,11 +196,15 @@ def _fact(draft: _Draft, number: int, line: str) -> None:
         raise TranscriptError(number, f"leg is client or server, not {value.strip()!r}")
     if name in ("started", "answered", "ended"):
         try:
-            float(value)
+            is_time = 0 <= float(value) < 1e11
         except ValueError:
-            raise TranscriptError(number, f"{name} is a number of seconds, not {value.strip()!r}") from None
+            is_time = False
+        if not is_time:
+            raise TranscriptError(
+                number, f"{name} is a number of seconds since 1970, not {value.strip()[:40]!r}"
+            )
     if name in ("frame-times", "injected", "dropped") and _NUMBERS.fullmatch(value) is None:
-        raise TranscriptError(number, f"{name} takes numbers, not {value.strip()!r}")
+        raise TranscriptError(number, f"{name} takes numbers, not {value.strip()[:40]!r}")
     draft.facts[name] = value.strip()
 
 
