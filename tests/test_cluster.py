@@ -39,4 +39,4 @@ def test_workers_that_are_all_lost(tmp_path) -> None:
     run = jobs.check([str(path)], load(), pool=Losing())
     assert run.findings == []
     (failure,) = run.failures
-    assert failure.startswith(f"{path}: the process that linted it came to an end")
+    assert failure.startswith(f"{path}: a process that linted it came to an end")
