@@ -22,7 +22,15 @@ function viaHttp(address, field) {
 
 async function viaFetch(address, field) {
   const {fetch} = kind === 'undici' ? require('undici') : globalThis;
-  const response = await fetch(address, {signal: AbortSignal.timeout(5000)});
+  let response;
+  for (let tries = 3; response === undefined; tries--) {
+    try {
+      response = await fetch(address, {signal: AbortSignal.timeout(5000)});
+    } catch (error) {
+      // The case before was ended by a close, which a pooled connection may not have noticed yet.
+      if (tries === 1 || error.name === 'TimeoutError') throw error;
+    }
+  }
   await response.arrayBuffer();
   const value = response.headers.get(field);
   return value === null ? [] : [value];
