@@ -112,12 +112,14 @@ class Rule:
     fields: frozenset[str]
     """If not empty: the rule can only matter where one of these fields occurs."""
     breaks: tuple[str, ...]
-    """Clients and servers that are known to fail on it, by name and version."""
+    """Clients and servers that are known to fail on it, beside those that were measured (``breaks.of_rule``)."""
     wants_policy: bool
     verbatim: bool
     """It judges how a message was transferred, which a recorder that rebuilds messages (HAR) cannot show."""
     doc: str = field(repr=False)
     check: Callable[..., Hits] = field(repr=False)
+    odd: bool = False
+    """It finds something only in a message whose head is odd; see ``watch.is_odd``."""
 
     @property
     def by_default(self) -> bool:
@@ -188,11 +190,13 @@ def rule(
     fields: Iterable[str] = (),
     breaks: Iterable[str] = (),
     verbatim: bool = False,
+    odd: bool = False,
 ) -> Callable[[Callable[..., Hits]], Callable[..., Hits]]:
     """Register a generator function as a rule.
 
     ``evidence`` is written as in the catalogue: ``"headers + body"`` needs both, ``"error | octets"`` any one.
     ``verbatim`` keeps the rule away from messages that a recorder rebuilt: framing, repeats, line ends.
+    ``odd`` keeps it away from messages with an everyday head (``watch.is_odd``), in which it never finds anything.
     ``name`` is only for names that are not Python's, such as ``401-without-www-authenticate``.
     Raises RuleError for a function that does not look like a rule, naming its file and line.
     """
@@ -210,6 +214,7 @@ def rule(
             breaks=tuple(breaks),
             wants_policy=len(inspect.signature(check).parameters) == 2,
             verbatim=verbatim,
+            odd=odd,
             # `python -OO` removes docstrings; the rules work without, only their manual is gone.
             doc=inspect.getdoc(check) or "(no manual: Python runs without docstrings)",
             check=check,
