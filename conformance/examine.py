@@ -33,7 +33,7 @@ from conformance.message import (
 )
 from conformance.replay import replay, replay_connection
 from conformance.rule import Place, Rule, Severity
-from conformance.watch import Likeness, Watch
+from conformance.watch import Likeness, Watch, is_odd
 
 if TYPE_CHECKING:
     from conformance.history import Digester, Remembered
@@ -196,7 +196,9 @@ class Examiner:
             plan = self._request if isinstance(message, Request) else self._response
             rules = plan.rules(occurring)
             alike.append(like := watch.message(message))
-            due = watch.due(rules if message.verbatim else without_verbatim(rules), message, like)
+            due = watch.due(
+                rules if message.verbatim else without_verbatim(rules), message, like, odd=is_odd(message)
+            )
             self.run(due, exchange, message, made)
         rules = self._exchange.rules(names)
         self.run(watch.due(rules, exchange, watch.exchange(exchange, alike)), exchange, exchange, made)

@@ -13,6 +13,7 @@ two rules of three.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import fields as members
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,8 +35,8 @@ OFTEN = 16
 
 # ---- what a rule reads
 
-_ANY, _TARGET, _REST = "*", ":target", ":rest"
-"""Beside the names of fields: all of them, the target, and what counts as changed always."""
+_TARGET, _REST = ":target", ":rest"
+"""Beside the names of fields: the target, and what counts as changed always."""
 _SHAPED = frozenset(
     {
         "fields", "trailers", "version", "verbatim", "partial", "wire", "method", "authority", "code", "reason",
@@ -80,40 +81,63 @@ class _NotingExchange(_Noting, Exchange):
     pass
 
 
+class _NotingLine(FieldLine):
+    """A field line that notes when its value is looked at. Whoever gets past that finds no value, and fails."""
+
+    _value: bytes
+    _notes: set[str]
+    _note: str
+
+    @property
+    def value(self) -> bytes:
+        self._notes.add(self._note)
+        return self._value
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.name, self.value))
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.name if index == 0 else (self.name, self.value)[index]
+
+    def __eq__(self, other: object) -> bool:
+        return (self.name, self.value) == other
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.value))
+
+
+def _noting_line(line: FieldLine, notes: set[str], part: str) -> _NotingLine:
+    made = tuple.__new__(_NotingLine, (line.name, None))
+    made._value, made._notes, made._note = line.value, notes, part + line.key
+    return made
+
+
 class _NotingFields(Fields):
     """Fields that note whose values are looked at."""
 
     __slots__ = ("_notes", "_part")
 
     def __init__(self, fields: Fields, notes: set[str], part: str) -> None:
-        super().__init__(fields)
+        super().__init__()
+        self._lines = tuple([_noting_line(line, notes, part) for line in fields])
         self._notes, self._part = notes, part
 
-    def lines(self, name: str) -> tuple[FieldLine, ...]:  # ``one`` and ``values`` ask here
-        self._notes.add(self._part + name)
-        return super().lines(name)
-
-    def __iter__(self) -> Iterator[FieldLine]:
-        self._notes.add(self._part + _ANY)
-        return super().__iter__()
-
-    def __getitem__(self, index: int) -> FieldLine:
-        self._notes.add(self._part + _ANY)
-        return super().__getitem__(index)
-
-    def __repr__(self) -> str:
-        self._notes.add(self._part + _ANY)
-        return super().__repr__()
-
-    @property
-    def by_name(self) -> Mapping[str, tuple[FieldLine, ...]]:
-        self._notes.add(self._part + _ANY)
-        return super().by_name
+    def _index(self) -> dict[str, tuple[FieldLine, ...]]:
+        # As in Fields, by names alone.
+        if self._by_name is None:
+            index: dict[str, list[FieldLine]] = {}
+            for line in self._lines:
+                index.setdefault(line.key, []).append(line)
+            self._by_name = {key: tuple(lines) for key, lines in index.items()}
+        return self._by_name
 
     @property
     def block(self) -> bytes:
-        self._notes.add(self._part + _ANY)
-        return super().block
+        return b"\n".join([line.value for line in self._lines])
+
+    @property
+    def names_block(self) -> bytes:
+        return b"\n".join([line.name for line in self._lines])
 
 
 def _noting(message: Message, notes: set[str]) -> Message:
@@ -141,7 +165,7 @@ def _noting_exchange(exchange: Exchange, notes: set[str]) -> Exchange:
 
 
 def reads(rule: Rule, subject: Message | Exchange, policy: Policy | None) -> frozenset[str] | None:
-    """What a rule reads that finds nothing: ``request host``, ``response *``, ``request :target``...
+    """What a rule reads that finds nothing: ``request host``, ``response date``, ``request :target``...
 
     None: it finds something, fails, or reads what is never the same.
     """
@@ -167,7 +191,8 @@ class _Known:
         self.seen = 0
         self.reads: list[tuple[Rule, frozenset[str] | None]] | None = None
         """The rules that can matter, each with what it reads."""
-        self.due: dict[tuple[str, ...], Sequence[Rule]] = {}
+        self.due: dict[tuple[tuple[str, ...], bool], Sequence[Rule]] = {}
+        """By what has changed, and whether the head is odd."""
 
 
 class _Head(_Known):
@@ -238,26 +263,69 @@ class Watch:
         return Likeness(known, tuple([change for like in likes for change in like.changes]))
 
     def due(
-        self, rules: Sequence[Rule], subject: Message | Exchange, like: Likeness | None
+        self,
+        rules: Sequence[Rule],
+        subject: Message | Exchange,
+        like: Likeness | None,
+        *,
+        odd: bool = True,
     ) -> Sequence[Rule]:
-        """Of the rules that can matter for a message or an exchange, those that may find something."""
+        """Of the rules that can matter for a message or an exchange, those that may find something.
+
+        ``odd``: what ``is_odd`` says of a message.
+        """
         if like is None:
-            return rules
+            return rules if odd else [rule for rule in rules if not rule.odd]
         known, changes = like
-        due = known.due.get(changes)
+        due = known.due.get((changes, odd))
         if due is None:
-            changed = {*changes, *[change.partition(" ")[0] + " *" for change in changes]}
             if known.reads is None:
                 known.reads = [(rule, reads(rule, subject, self._policy)) for rule in rules]
                 # What it reads here and would not find in the first one says nothing about the others.
                 known.reads = [
-                    (rule, seen if seen is not None and seen.isdisjoint(changed) else None)
+                    (rule, seen if seen is not None and seen.isdisjoint(changes) else None)
                     for rule, seen in known.reads
                 ]
-            due = tuple([rule for rule, seen in known.reads if seen is None or not seen.isdisjoint(changed)])
+            due = tuple(
+                [
+                    rule
+                    for rule, seen in known.reads
+                    if (odd or not rule.odd) and (seen is None or not seen.isdisjoint(changes))
+                ]
+            )
             if len(known.due) < KEPT_CHANGES:
-                known.due[changes] = due
+                known.due[changes, odd] = due
         return due
+
+
+_VISIBLE = re.compile(rb"[\n\x20-\x7e]*")
+_COUNT = re.compile(rb"0|[1-9][0-9]{0,17}")
+_LARGE = 4096
+
+
+def is_odd(message: Message) -> bool:
+    """Whether a head is not of the everyday kind.
+
+    That is: all of it is ASCII without control characters, and less than four kilobytes; Content-Length is there
+    once at most, and then a number of up to 18 digits without leading zeros; there are no octets, no trailers and
+    no percent-encoded control characters (``%0``).
+    """
+    fields = message.fields
+    values = fields.block
+    if (
+        message.wire is not None
+        or len(message.trailers)
+        or len(values) + len(fields.names_block) > _LARGE
+        or not _VISIBLE.fullmatch(values)
+        or values.count(b"\n") >= max(1, len(fields))
+        or b"%0" in values
+    ):
+        return True
+    start = message.start_line
+    if b"\n" in start or not _VISIBLE.fullmatch(start):
+        return True
+    lengths = fields.lines("content-length")
+    return bool(lengths) and (len(lengths) > 1 or not _COUNT.fullmatch(lengths[0].value))
 
 
 def _shape(message: Message) -> Hashable:

@@ -118,6 +118,7 @@ def content_length_with_transfer_encoding(message: Message) -> Hits:
     evidence="headers | error | octets",
     fields=CL,
     verbatim=True,
+    odd=True,
 )
 def conflicting_content_length(message: Message) -> Hits:
     """The message has Content-Length values that differ.
@@ -155,6 +156,7 @@ def conflicting_content_length(message: Message) -> Hits:
     evidence="headers | error | octets",
     fields=CL,
     verbatim=True,
+    odd=True,
 )
 def duplicate_content_length(message: Message) -> Hits:
     """Content-Length is repeated with the same value.
@@ -198,6 +200,7 @@ def duplicate_content_length(message: Message) -> Hits:
     evidence="headers | error | octets",
     fields=CL,
     verbatim=True,
+    odd=True,
 )
 def joined_content_length(message: Message) -> Hits:
     """Content-Length holds a comma-separated list.
@@ -237,6 +240,7 @@ def joined_content_length(message: Message) -> Hits:
     severity=ERROR,
     evidence="headers | error | octets",
     fields=CL,
+    odd=True,
 )
 def content_length_malformed(message: Message) -> Hits:
     """Content-Length is not a sequence of digits.
@@ -270,6 +274,7 @@ def content_length_malformed(message: Message) -> Hits:
     evidence="headers | error | octets",
     fields=CL,
     breaks=("mitmproxy",),
+    odd=True,
 )
 def content_length_leading_zero(message: Message) -> Hits:
     """Content-Length has leading zeros.
@@ -296,7 +301,7 @@ def content_length_leading_zero(message: Message) -> Hits:
             yield line, f"Content-Length {shown(line.name, value)} begins with zero"
 
 
-@rule("RFC 9110 §8.6", "RFC 7230 §3.3.2", severity=WARNING, fields=CL, breaks=("node 20",))
+@rule("RFC 9110 §8.6", "RFC 7230 §3.3.2", severity=WARNING, fields=CL, breaks=("node 20",), odd=True)
 def content_length_too_large(message: Message) -> Hits:
     """Content-Length is larger than a signed 64-bit integer.
 

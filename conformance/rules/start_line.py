@@ -425,6 +425,7 @@ def bare_line_feed(octets: Octets) -> Hits:
     severity=ERROR,
     evidence="headers | octets",
     verbatim=True,
+    odd=True,
 )
 def bare_carriage_return(message: Message) -> Hits:
     """A carriage return without a line feed appears in the header section.
