@@ -347,8 +347,10 @@ class Linter:
         turn = self._history.place(made.remembered, made.number, exchange)
         self.examiner.run(self.examiner.turn.rules(made.names), None, turn, made)
         if self._held is not None:
-            self.examiner.mark(self._held | made.evidence, "Turn")
-        self._held = (self._held or made.evidence) | made.evidence
+            self._held |= made.evidence
+            self.examiner.mark(self._held, "Turn")
+        else:
+            self._held = made.evidence
         return turn.digest.conversation
 
     def _refused(self, exchange: Exchange, refusal: Refusal, made: Examined) -> None:

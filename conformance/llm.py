@@ -91,87 +91,6 @@ def endpoint(request: Request) -> Endpoint | None:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Dialogue:
-    """The messages of one API's WebSocket sessions, by their ``type``."""
-
-    endpoint: str
-    certain: re.Pattern[bytes]
-    """Paths that can be no other application's."""
-    asks: frozenset[str]
-    """From the client: begins a response."""
-    opens: str
-    """From the server: the first event of a response."""
-    within: tuple[str, ...]
-    """How the types of the events begin that belong to a response that has been opened."""
-    ends: frozenset[str]
-    may_stand_alone: frozenset[str]
-    """Of those that end a response: what may come instead of it."""
-    errors: frozenset[str]
-    error_ends: bool
-    """An error is the end of the response it is about."""
-    greets: str | None
-    """The event that the server sends first, unasked."""
-    lane: tuple[tuple[str, ...], ...]
-    """Where an event says which of several concurrent responses it belongs to."""
-    ask_lane: tuple[tuple[str, ...], ...]
-    named: bool
-    """The lane is the id of a response, which names one response for ever."""
-
-
-DIALOGUES: tuple[Dialogue, ...] = (
-    # OpenAI: Responses API reference, WebSocket events; openai/codex responses_websocket.rs; docs.x.ai too.
-    Dialogue(
-        endpoint="responses",
-        certain=re.compile(rb"/(?:v1|codex)/responses/?\Z"),
-        asks=frozenset({"response.create"}),
-        opens="response.created",
-        within=(
-            "response.in_progress", "response.output_item.", "response.content_part.", "response.output_text.",
-            "response.refusal.", "response.function_call_arguments.", "response.custom_tool_call_input.",
-            "response.reasoning", "response.file_search_call.", "response.web_search_call.",
-            "response.image_generation_call.", "response.code_interpreter_call", "response.mcp_",
-        ),
-        ends=frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"}),
-        may_stand_alone=frozenset({"response.failed", "response.cancelled"}),
-        errors=frozenset({"error"}),
-        error_ends=True,
-        greets=None,
-        lane=(("stream_id",),),
-        ask_lane=(("stream_id",),),
-        named=False,
-    ),
-    # OpenAI: Realtime API reference, server events. Most errors leave the session and its response alone.
-    Dialogue(
-        endpoint="realtime",
-        certain=re.compile(rb"/(?:v1|openai)/realtime/?\Z"),
-        asks=frozenset({"response.create"}),
-        opens="response.created",
-        within=(
-            "response.output_item.", "response.content_part.", "response.output_text.", "response.text.",
-            "response.output_audio", "response.audio", "response.function_call_arguments.", "response.mcp_call",
-        ),
-        ends=frozenset({"response.done"}),
-        may_stand_alone=frozenset(),
-        errors=frozenset({"error"}),
-        error_ends=False,
-        greets="session.created",
-        lane=(("response_id",), ("response", "id")),
-        ask_lane=(),
-        named=True,
-    ),
-)  # fmt: skip
-"""The APIs whose WebSocket sessions are known."""
-
-_BY_ENDPOINT = {known.endpoint: known for known in DIALOGUES}
-
-
-def dialogue(request: Request) -> Dialogue | None:
-    """What the messages of the session are that this request opens; None: not known."""
-    found = endpoint(request)
-    return None if found is None else _BY_ENDPOINT.get(found.name)
-
-
 # ---- how the APIs write what they answer
 
 DONE = b"[DONE]"
@@ -615,12 +534,13 @@ def _reply(exchange: Exchange, response: Response) -> Reply | None:
     told.model = next((model for model in models if isinstance(model, str) and model), None)
     told.speaks = any(_is_something(value) for one in each for _, value in _hits(shape.speaks, one))
     told.has_usage = any(value for _, value in _hits(shape.usage, said))
-    for key, value in _hits(shape.finish, said):
+    known: dict[tuple[str, ...], Hits] = {}
+    for key, value in _hits(shape.finish, said, known):
         if isinstance(value, str) and value:
             told.finish[key] = value
         else:
             told.finish.setdefault(key, "")
-    texts = [v for key, v in _hits(shape.text, said) if not form.choices or key[:1] == (0,)]
+    texts = [v for key, v in _hits(shape.text, said, known) if not form.choices or key[:1] == (0,)]
     told.text = "".join([text for text in texts if isinstance(text, str)])
     open_calls: dict[tuple[int, ...], Call] = {}
     for one in said:  # in the order of the stream: one piece begins a call, others go on with it
@@ -635,34 +555,52 @@ type Said = tuple[Any, bytes | None, str]
 """A JSON document, its octets if it is an event's, and the type inside it."""
 
 
-def _hits(paths: tuple[Path, ...], said: Sequence[Said]) -> list[tuple[tuple[int, ...], Any]]:
-    """(indexes passed, value) for every place in these documents that a path leads to.
+type Hits = list[tuple[tuple[int, ...], Any]]
+"""(indexes passed, value) of places in documents."""
 
-    A last member that is missing is None. All documents at once, step by step: a stream has hundreds.
+
+def _hits(
+    paths: tuple[Path, ...], said: Sequence[Said], known: dict[tuple[str, ...], Hits] | None = None
+) -> Hits:
+    """Every place in these documents that a path leads to; a last member that is missing is None.
+
+    All documents at once, step by step: a stream has hundreds. ``known``: the ways gone before in the same ones.
     """
-    hits: list[tuple[tuple[int, ...], Any]] = []
+    hits: Hits = []
     for path in paths:
-        needle, types = path.needle, path.types
-        here: list[tuple[tuple[int, ...], Any]] = [
-            ((index,) if type(index := one.get("index", one.get("output_index"))) is int else (), one)
-            for one, octets, kind in said
-            if (octets is None or needle in octets) and (not types or kind in types) and type(one) is dict
-        ]
-        *way, last = path.steps
-        for step in path.steps if last == "*" else way:
-            if step == "*":
-                here = [
-                    ((*key, _index(member, position)), member)
-                    for key, value in here
-                    if type(value) is list
-                    for position, member in enumerate(value)
-                ]
-            else:
-                here = [(key, value[step]) for key, value in here if type(value) is dict and step in value]
-        if last != "*":
-            here = [(key, value.get(last)) for key, value in here if type(value) is dict]
-        hits += here
+        needle, types, (*way, last) = path.needle, path.types, path.steps
+        lists = () if types or "*" not in way else path.steps[: len(way) - way[::-1].index("*")]
+        here = known.get(lists) if known is not None and lists else None
+        if here is None:
+            here = [
+                ((index,) if type(index := one.get("index", one.get("output_index"))) is int else (), one)
+                for one, octets, kind in said
+                if (octets is None or lists or needle in octets)
+                and (not types or kind in types)
+                and type(one) is dict
+            ]
+            here = _walked(here, lists)
+            if known is not None and lists:
+                known[lists] = here
+        here = _walked(here, (path.steps if last == "*" else tuple(way))[len(lists) :])
+        hits += (
+            here if last == "*" else [(key, value.get(last)) for key, value in here if type(value) is dict]
+        )
     return hits
+
+
+def _walked(here: Hits, steps: tuple[str, ...]) -> Hits:
+    for step in steps:
+        if step == "*":
+            here = [
+                ((*key, _index(member, position)), member)
+                for key, value in here
+                if type(value) is list
+                for position, member in enumerate(value)
+            ]
+        else:
+            here = [(key, value[step]) for key, value in here if type(value) is dict and step in value]
+    return here
 
 
 def _index(member: Any, position: int) -> int:

@@ -16,12 +16,95 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from conformance.llm import Dialogue, dialogue
+from conformance.llm import endpoint
 from conformance.message import Exchange, Frame, Refusal, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """The messages of one API's WebSocket sessions, by their ``type``."""
+
+    endpoint: str
+    certain: re.Pattern[bytes]
+    """Paths that can be no other application's."""
+    asks: frozenset[str]
+    """From the client: begins a response."""
+    opens: str
+    """From the server: the first event of a response."""
+    within: tuple[str, ...]
+    """How the types of the events begin that belong to a response that has been opened."""
+    ends: frozenset[str]
+    may_stand_alone: frozenset[str]
+    """Of those that end a response: what may come instead of it."""
+    errors: frozenset[str]
+    error_ends: bool
+    """An error is the end of the response it is about."""
+    greets: str | None
+    """The event that the server sends first, unasked."""
+    lane: tuple[tuple[str, ...], ...]
+    """Where an event says which of several concurrent responses it belongs to."""
+    ask_lane: tuple[tuple[str, ...], ...]
+    named: bool
+    """The lane is the id of a response, which names one response for ever."""
+
+
+DIALOGUES: tuple[Dialogue, ...] = (
+    # OpenAI: Responses API reference, WebSocket events; openai/codex responses_websocket.rs; docs.x.ai too.
+    Dialogue(
+        endpoint="responses",
+        certain=re.compile(rb"/(?:v1|codex)/responses/?\Z"),
+        asks=frozenset({"response.create"}),
+        opens="response.created",
+        within=(
+            "response.in_progress", "response.output_item.", "response.content_part.", "response.output_text.",
+            "response.refusal.", "response.function_call_arguments.", "response.custom_tool_call_input.",
+            "response.reasoning", "response.file_search_call.", "response.web_search_call.",
+            "response.image_generation_call.", "response.code_interpreter_call", "response.mcp_",
+        ),
+        ends=frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"}),
+        may_stand_alone=frozenset({"response.failed", "response.cancelled"}),
+        errors=frozenset({"error"}),
+        error_ends=True,
+        greets=None,
+        lane=(("stream_id",),),
+        ask_lane=(("stream_id",),),
+        named=False,
+    ),
+    # OpenAI: Realtime API reference, server events. Most errors leave the session and its response alone.
+    Dialogue(
+        endpoint="realtime",
+        certain=re.compile(rb"/(?:v1|openai)/realtime/?\Z"),
+        asks=frozenset({"response.create"}),
+        opens="response.created",
+        within=(
+            "response.output_item.", "response.content_part.", "response.output_text.", "response.text.",
+            "response.output_audio", "response.audio", "response.function_call_arguments.", "response.mcp_call",
+        ),
+        ends=frozenset({"response.done"}),
+        may_stand_alone=frozenset(),
+        errors=frozenset({"error"}),
+        error_ends=False,
+        greets="session.created",
+        lane=(("response_id",), ("response", "id")),
+        ask_lane=(),
+        named=True,
+    ),
+)  # fmt: skip
+"""The APIs whose WebSocket sessions are known."""
+
+_BY_ENDPOINT = {known.endpoint: known for known in DIALOGUES}
+
+
+def dialogue(request: Request) -> Dialogue | None:
+    """What the messages of the session are that this request opens; None: not known."""
+    found = endpoint(request)
+    return None if found is None else _BY_ENDPOINT.get(found.name)
+
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
 

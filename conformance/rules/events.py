@@ -47,6 +47,11 @@ def _pieces(exchange: Exchange) -> tuple[llm.Format, tuple[llm.Piece, ...]] | No
 
 def _ended(exchange: Exchange) -> tuple[llm.Format, tuple[llm.Piece, ...]] | None:
     """The same, where the end of the stream is known, is not cut in an event, and is not an error."""
+    response = exchange.response
+    return None if response is None else content.once(response, "_ended", lambda _: _find_ended(exchange))
+
+
+def _find_ended(exchange: Exchange) -> tuple[llm.Format, tuple[llm.Piece, ...]] | None:
     found = _pieces(exchange) if exchange.response is not None and exchange.response.status == 200 else None
     if found is None or exchange.response is None or not llm.is_over(exchange):
         return None

@@ -587,9 +587,14 @@ def empty_header_value(message: Message) -> Hits:
         > Host: api.example
         > Accept-Encoding:
     """
-    for line in _lines(message):
-        if line.key in NEEDS_VALUE and not line.value.strip(grammar.OWS) and not _judged_elsewhere(line.key):
-            yield line, f"{line.shown_name} is empty: leave the header out where there is nothing to say"
+    for fields in (message.fields, message.trailers):
+        for name in sorted(fields.names & NEEDS_VALUE) if len(fields) else ():
+            for line in fields.lines(name):
+                if not line.value.strip(grammar.OWS) and not _judged_elsewhere(name):
+                    yield (
+                        line,
+                        f"{line.shown_name} is empty: leave the header out where there is nothing to say",
+                    )
 
 
 @rule(

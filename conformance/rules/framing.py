@@ -39,6 +39,8 @@ def _lengths(message: Message) -> list[tuple[FieldLine, bytes]]:
 
 def _length(message: Message) -> int | None:
     """The length that frames the message; None where there is none, or nobody can say which."""
+    if "content-length" not in message.fields.names:
+        return None
     lengths = {value.lstrip(b"0") or b"0" for _, value in _lengths(message) if value}
     length = lengths.pop() if len(lengths) == 1 and "transfer-encoding" not in message.fields else b""
     return int(length) if DIGITS.fullmatch(length) and len(length) < 19 else None
@@ -780,8 +782,8 @@ def body_shorter_than_content_length(response: Response) -> Hits:
         << HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 03:14:15 GMT\r\nContent-Type: application/json\r\n
         << Content-Length: 11\r\n\r\n{"ok":true}
     """
-    length = _length(response)
-    if response.wire is not None and response.wire.state == "cut" and length is not None:
+    cut = response.wire is not None and response.wire.state == "cut"
+    if cut and (length := _length(response)) is not None:
         line = response.fields.lines("content-length")[0]
         yield line, f"{response.size} octets of content came, Content-Length announces {length}"
 
