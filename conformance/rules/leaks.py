@@ -344,10 +344,9 @@ _KEY = re.compile(
 _JWT = re.compile(
     rb"(?<![A-Za-z0-9_\-.])(eyJ[A-Za-z0-9_\-]{10,})\.(eyJ[A-Za-z0-9_\-]{10,})\.([A-Za-z0-9_\-]{20,})"
 )
-_KEYS_BEGIN = (
-    b"sk-", b"gsk_", b"xai-", b"hf_", b"pplx-", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_", b"glpat-",
-    b"AIza", b"ya29.", b"xoxa-", b"xoxb-", b"xoxp-", b"xoxr-", b"xoxs-", b"eyJ",
-)  # fmt: skip
+_MAY_HOLD_KEY = re.compile(
+    rb"sk-|gsk_|xai-|hf_|pplx-|gh[pousr]_|github_pat_|glpat-|AIza|ya29\.|xox[abprs]-|eyJ"
+)
 _FAKE = re.compile(
     rb"(?i)test|fake|example|dummy|sample|demo|mock|placeholder|redact|mask|your|change|1234|abcd|secret|none|null|"
     rb"not-a|sha256|foo|bar|client|master|local|lorem|dead|beef|key|token|virtual|gateway|worker|router|invalid|wrong|"
@@ -382,23 +381,19 @@ def secret_in_recording(message: Message) -> Hits:
         > Host: api.example
         > Authorization: Bearer ***
     """
-    if isinstance(message, Request) and _may_hold_key(message.target) and _looks_live(message.target):
+    if isinstance(message, Request) and _MAY_HOLD_KEY.search(message.target) and _looks_live(message.target):
         yield (
             message,
             f"the target holds what looks like a live credential: {quoted(mask_text(message.target))}",
         )
-    if not _may_hold_key(message.fields.block):
+    if not _MAY_HOLD_KEY.search(message.fields.block):
         return
     for line in message.fields:
-        if _may_hold_key(line.value) and _looks_live(line.value):
+        if _MAY_HOLD_KEY.search(line.value) and _looks_live(line.value):
             yield (
                 line,
                 f"{line.shown_name} {shown(line.name, mask_text(line.value))} looks like a live credential",
             )
-
-
-def _may_hold_key(octets: bytes) -> bool:
-    return any([begin in octets for begin in _KEYS_BEGIN])  # noqa: C419 - a fifth of the time of one pattern
 
 
 def _looks_live(octets: bytes) -> bool:
