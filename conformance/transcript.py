@@ -458,6 +458,8 @@ def write(
             lines.append(f"@ flow: {_one_line(item.flow, text_of)}")
         for arrow, octets in _in_turn(item):
             lines += [f"{arrow} {escape(line)}" for line in text_of(octets).splitlines(keepends=True)]
+        if not (item.client.data or item.server.data):
+            lines.append(">>")
         return "\n".join(lines) + "\n"
     lines += _facts_of(item, text_of)
     for message in item.messages:

@@ -16,6 +16,7 @@ import binascii
 import codecs
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
@@ -707,10 +708,10 @@ def content_encoding_applied_twice(message: Message) -> Hits:
         < Content-Encoding: gzip
         < Content-Length: 45
     """
-    listed = c.codings(message)
-    for coding in sorted({coding for coding in listed if listed.count(coding) > 1}):
-        line = message.fields.lines("content-encoding")[-1]
-        yield line, f"Content-Encoding names {quoted(coding)} {listed.count(coding)} times"
+    for coding, count in sorted(Counter(c.codings(message)).items()):
+        if count > 1:
+            line = message.fields.lines("content-encoding")[-1]
+            yield line, f"Content-Encoding names {quoted(coding)} {count} times"
 
 
 @rule(

@@ -15,6 +15,7 @@ HTTP/2 and HTTP/3 have no lines to break: a line break in their values is newlin
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from conformance import grammar, known
@@ -1099,7 +1100,8 @@ def duplicate_parameter(message: Message) -> Hits:
             ]
             # The first part of a media type or coding is no parameter, that of Forwarded is.
             given = [name for name in names[key != "forwarded" :] if name]
-            again = next((name for at, name in enumerate(given) if name in given[:at]), None)
+            counts = Counter(given)
+            again = next((name for name in given if counts[name] > 1), None)
             if again is not None:
                 yield line, f"{_said(line)} has the parameter {_text(again)} {given.count(again)} times"
                 break
