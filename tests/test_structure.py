@@ -193,6 +193,7 @@ def test_every_test_has_its_module() -> None:
         "test_examples",
         "test_registry",
         "test_promises",
+        "test_cost",
         "test_recipes",
         "test_streams_live",
         "test_failures_live",
