@@ -157,6 +157,8 @@ def _toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_bytes().decode("utf-8"))
     except OSError as problem:
         raise PolicyError(f"{path}: {problem.strerror}") from None
+    except RecursionError:
+        raise PolicyError(f"{path}: is nested too deep") from None
     except UnicodeDecodeError as problem:
         raise PolicyError(f"{path}: is not UTF-8 (octet {problem.start})") from None
     except tomllib.TOMLDecodeError as problem:  # says line and column
