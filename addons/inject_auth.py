@@ -19,8 +19,9 @@ send, and puts in the keys that `[policy.auth]` refers to.
 - A real credential of the client is never overwritten unless `overwrite` is set. Words that clients write because
   a library insists on a key (`EMPTY`, `dummy`, `not-used`) give way to the key; so does one of the two keys where
   the other belongs.
-- Keys go only to the upstream of reverse mode, or to `hosts`. The host and port that mitmproxy connects to
-  decide, never the Host header, and `map_remote`, which changes them later, is refused with 502.
+- Keys go only to the upstream of reverse mode, or to `hosts`, and without TLS only where `hosts` names the port.
+  The host and port that mitmproxy connects to decide, never the Host header, and `map_remote`, which changes
+  them later, is refused with 502.
 - Keys are read at each request that may need one, so a file may be replaced at any time. One that cannot be read,
   is no single token or is itself a placeholder is answered with 502; a variable that is not set is no key unless
   `auth.required` is. Without a key the requests that need no mending stay as they are, octet by octet.
@@ -328,11 +329,15 @@ def read_keys(auth: Auth) -> Keys:
 _NO_KEY = ("no such environment variable", "it is empty")
 
 
-def may_get(host: str, port: int, upstream: tuple[str, int] | None, hosts: tuple[str, ...]) -> bool:
+def may_get(
+    scheme: str, host: str, port: int, upstream: tuple[str, int] | None, hosts: tuple[str, ...]
+) -> bool:
     """Whether keys are for this host; ``upstream``: that of reverse mode."""
     if not hosts:
         return upstream == (host, port)
-    names = (host.lower(), f"{host}:{port}".lower(), f"[{host}]:{port}".lower())
+    names = [f"{host}:{port}".lower(), f"[{host}]:{port}".lower()]
+    if scheme == "https":  # or a client of a regular proxy could have the key sent where all can read it
+        names.append(host.lower())
     return any(fnmatchcase(name, pattern.lower()) for name in names for pattern in hosts)
 
 
@@ -374,7 +379,8 @@ class InjectAuth:
         """Whether keys are for the server that the request really goes to."""
         mode = flow.client_conn.proxy_mode
         upstream = mode.address if isinstance(mode, ReverseMode) else None
-        return may_get(flow.request.host, flow.request.port, upstream, self.policy.hosts)
+        request = flow.request
+        return may_get(request.scheme, request.host, request.port, upstream, self.policy.hosts)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         key = _injected(flow)

@@ -333,8 +333,8 @@ class InjectAuth(Table):
 
     hosts: tuple[str, ...] = Field(
         default=(),
-        description="Upstreams that may get the keys of `auth`: shell patterns for HOST or HOST:PORT. None: only "
-        "the upstream of mitmproxy's reverse mode.",
+        description="Upstreams that may get the keys of `auth`: shell patterns for HOST, over TLS, or HOST:PORT. "
+        "None: only the upstream of mitmproxy's reverse mode.",
     )
     overwrite: bool = Field(
         default=False, description="The keys take the place of credentials that clients send themselves."

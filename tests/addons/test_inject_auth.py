@@ -258,21 +258,24 @@ def test_variables(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "port", "upstream", "hosts", "may"),
+    ("scheme", "host", "port", "upstream", "hosts", "may"),
     [
-        ("a.example", 80, ("a.example", 80), (), True),
-        ("a.example", 81, ("a.example", 80), (), False),
-        ("a.example", 80, None, (), False),
-        ("A.example", 80, None, ("a.example",), True),
-        ("a.example", 80, None, ("*.example:80",), True),
-        ("a.example", 81, None, ("*.example:80",), False),
-        ("a.example.evil", 80, None, ("*.example", "a.example"), False),
-        ("::1", 80, None, ("[[]::1]:80",), True),
-        ("b.example", 80, ("b.example", 80), ("a.example",), False),
+        ("http", "a.example", 80, ("a.example", 80), (), True),
+        ("http", "a.example", 81, ("a.example", 80), (), False),
+        ("http", "a.example", 80, None, (), False),
+        ("https", "A.example", 443, None, ("a.example",), True),
+        ("https", "a.example", 8443, None, ("a.example",), True),
+        ("http", "a.example", 80, None, ("a.example",), False),
+        ("http", "a.example", 443, None, ("a.example",), False),
+        ("http", "a.example", 80, None, ("*.example:80",), True),
+        ("http", "a.example", 81, None, ("*.example:80",), False),
+        ("https", "a.example.evil", 443, None, ("*.example", "a.example"), False),
+        ("http", "::1", 80, None, ("[[]::1]:80",), True),
+        ("https", "b.example", 443, ("b.example", 443), ("a.example",), False),
     ],
 )  # fmt: skip
-def test_hosts(host: str, port: int, upstream, hosts, may: bool) -> None:
-    assert inject_auth.may_get(host, port, upstream, hosts) is may
+def test_hosts(scheme: str, host: str, port: int, upstream, hosts, may: bool) -> None:
+    assert inject_auth.may_get(scheme, host, port, upstream, hosts) is may
 
 
 NAMES = [
