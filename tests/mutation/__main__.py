@@ -27,7 +27,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 TESTS: dict[str, list[str]] = {
-    "conformance/grammar.py": ["tests/test_grammar.py", "tests/rules/test_field_lines.py"],
+    "conformance/grammar.py": ["tests/test_grammar.py", "tests/rules/test_framing.py"],
     "conformance/message.py": ["tests/test_message.py"],
     "conformance/flowfile.py": ["tests/test_flowfile.py"],
     "conformance/har.py": ["tests/test_har.py"],
@@ -36,9 +36,9 @@ TESTS: dict[str, list[str]] = {
     "conformance/replay.py": ["tests/test_replay.py"],
     "conformance/refusals.py": ["tests/test_refusals.py"],
     "conformance/sse.py": ["tests/test_sse.py"],
-    "conformance/websocket.py": ["tests/test_websocket.py", "tests/rules/test_messages.py"],
-    "conformance/content.py": ["tests/test_content.py", "tests/fuzz/test_limits.py"],
-    "conformance/credential.py": ["tests/test_credential.py", "tests/rules/test_authentication.py"],
+    "conformance/websocket.py": ["tests/test_websocket.py"],
+    "conformance/content.py": ["tests/test_content.py"],
+    "conformance/credential.py": ["tests/test_credential.py"],
     "conformance/secret.py": ["tests/test_secret.py"],
     "conformance/scramble.py": ["tests/test_scramble.py"],
     "conformance/redactor.py": ["tests/test_redactor.py"],
@@ -180,7 +180,7 @@ def score(tree: Path, module: str, sample: int) -> tuple[int, int, list[str]]:
     if run(tree, TESTS[module], 600) != "survived":
         said = (tree.parent / "said").read_text()[-1000:]
         raise RuntimeError(f"{module}: its tests fail without any change: {said}")
-    most = 30 + 6 * (time.monotonic() - began)
+    most = 15 + 2 * (time.monotonic() - began)
     drawn = list(mutants(ast.parse(source)))
     random.Random(module).shuffle(drawn)
     noticed, left = 0, []
