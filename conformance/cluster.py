@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from importlib.metadata import PackageNotFoundError, version
@@ -64,12 +65,18 @@ class Cluster(Executor):
 @contextlib.contextmanager
 def joined(address: str, processors: int) -> Iterator[Cluster]:
     """The cluster at an address, or with ``LOCAL`` one of so many processors of this machine. Raises ClusterError."""
-    # Who lints recordings has not agreed to tell anybody of it, and stdout is for the report.
+    # Who lints recordings has not agreed to tell anybody of it.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
     except ImportError:
         raise ClusterError("--ray needs Ray: pip install 'hoplint[ray]'") from None
+    # Ray prints what became of its workers, and stdout is for the report.
+    with contextlib.redirect_stdout(sys.stderr):
+        yield from _joined(ray, address, processors)
+
+
+def _joined(ray: Any, address: str, processors: int) -> Iterator[Cluster]:
     how = {"address": address} if address != LOCAL else {"num_cpus": processors, "include_dashboard": False}
     try:
         try:
