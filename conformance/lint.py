@@ -292,6 +292,12 @@ class Linter:
         if (legs := self._marked.rest()) is not None:
             self.take_legs(legs)
 
+    def clear(self) -> None:
+        """Forget what was found, for who has taken it; what came before is still known."""
+        for gathered in (self.findings, self.suppressed, self.failures, self.entries):
+            gathered.clear()
+        self._kept.clear()
+
     def notes(self) -> list[str]:
         """Which findings there are no more of because there are too many."""
         left = [(rule, count - KEPT) for rule, count in sorted(self._kept.items()) if count > KEPT]

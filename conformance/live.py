@@ -120,8 +120,7 @@ class Live:
         scoping.apply(run, self._settings.scopes, self._settings.today)
         failures = [*linter.failures, *([found.error] if found.error else [])]
         entries = tuple(linter.entries)
-        for gathered in (linter.findings, linter.suppressed, linter.failures, linter.entries):
-            gathered.clear()
+        linter.clear()
         return Checked(
             findings=tuple(sorted(run.findings, key=lambda finding: finding.severity.rank)),
             suppressed=tuple(run.suppressed),

@@ -17,6 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed")  # a busy machine is no failure
+settings.load_profile("untimed")
 
 ADDONS = Path(__file__).parents[1] / "addons"
 PATIENCE = 60  # a machine may be busy

@@ -126,7 +126,7 @@ sizes = st.sampled_from([0, 1, 125, 126, 65535, 65536])
 kinds = st.sampled_from(["text", "fragmented", "ping", "compressed"])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(kinds, sizes), max_size=6), st.booleans(), st.booleans())
 def test_what_wsproto_sends_is_no_breach(drawn, from_client: bool, deflate: bool) -> None:
     extension = PerMessageDeflate()
@@ -153,7 +153,7 @@ def test_what_wsproto_sends_is_no_breach(drawn, from_client: bool, deflate: bool
     assert found[-1].payload + found[-1].length == len(data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=40), st.booleans())
 def test_octets_without_a_breach_are_taken_by_wsproto(data: bytes, from_client: bool) -> None:
     side = "client" if from_client else "server"
@@ -235,7 +235,7 @@ takeovers = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(said, takeovers, st.booleans())
 def test_messages_are_what_wsproto_sent(drawn, agreed: list[str], deflate: bool) -> None:
     talk = Talk(*agreed, deflate=deflate)

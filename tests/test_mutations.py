@@ -298,7 +298,7 @@ def test_every_rule_about_the_wire_has_its_mutation() -> None:
     }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(talks())
 def test_a_sound_conversation_has_no_errors(talk: Talk) -> None:
     stream = talk.stream()
@@ -308,7 +308,7 @@ def test_a_sound_conversation_has_no_errors(talk: Talk) -> None:
 
 
 @pytest.mark.parametrize("rule", MUTATIONS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(talk=talks())
 def test_one_mutation_makes_the_rule_fire(rule: str, talk: Talk) -> None:
     assert rule in found(MUTATIONS[rule](talk).stream())

@@ -101,7 +101,7 @@ def lowered(message_fields) -> list[tuple[bytes, bytes]]:
     return [(n.lower(), known.get(n.lower(), bytes)(v)) for n, v in message_fields]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(conversations())
 def test_agrees_with_h11(conversation) -> None:
     client, server, methods = conversation
@@ -172,7 +172,7 @@ piece = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(piece | st.binary(max_size=6), max_size=12), st.lists(piece | st.binary(max_size=6), max_size=12)
 )

@@ -32,7 +32,6 @@ RULES = load_rules()
 POLICIES = {name: load(isolated=True, profile=name).settings.policy for name in profiles()}
 quick = settings(
     max_examples=int(os.environ.get("HOPLINT_EXAMPLES", "60")),
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 """Few enough for every run; HOPLINT_EXAMPLES=5000 is for a night."""

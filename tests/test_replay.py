@@ -241,13 +241,13 @@ piece = st.sampled_from(
 octets = st.lists(piece | st.binary(max_size=5), max_size=10).map(b"".join)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(octets, octets)
 def test_never_raises(client: bytes, server: bytes) -> None:
     judged(client, server)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=8), st.binary(max_size=8), st.binary(max_size=8), st.binary(max_size=4))
 def test_never_raises_on_fields(method: bytes, name: bytes, value: bytes, code: bytes) -> None:
     replay(

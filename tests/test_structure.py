@@ -47,7 +47,8 @@ OURS: dict[str, set[str]] = {
         "settings",
     },
     "examine": {
-        "content", "finding", "history", "legs", "locate", "message", "parsers", "policy", "replay", "rule", "secret", "watch",
+        "content", "finding", "history", "legs", "locate", "message", "parsers", "policy", "replay", "rule", "secret",
+        "watch",
     },
     "live": {"finding", "lint", "message", "policy", "recording", "rule", "scoping"},
     "glance": {"history", "llm", "locate", "message", "policy", "rule", "secret", "transcript"},
@@ -107,7 +108,12 @@ THEIRS = {
     "fsspec": {"conformance/remote.py"},
     "ray": {"conformance/cluster.py"},
     "cryptography": {"conformance/shared.py"},
-    "pydantic": {"conformance/policy.py", "conformance/values.py", "conformance/settings.py", "conformance/mitm.py"},
+    "pydantic": {
+        "conformance/policy.py",
+        "conformance/values.py",
+        "conformance/settings.py",
+        "conformance/mitm.py",
+    },
     "rich": {"conformance/cli.py", "conformance/reports/text.py", "conformance/reports/demo.py"},
 }
 

@@ -379,7 +379,7 @@ def test_ten_thousand_flows() -> None:
                     method=b"POST", path=b"/v1/chat/completions",
                 )  # fmt: skip
                 await made.response(flow)
-                assert flow.marked
+                assert flow.marked, number
                 if number % 2000 == 0:
                     grown.append(int(statm.read_text().split()[1]) * 4096)
             assert made.live.exchanges == 10_001

@@ -24,7 +24,7 @@ def test_what_was_hostile_once(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS.keys() - {"fix"})  # each of its runs loads the addons
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.binary(max_size=60))
 @example(data=b"")
 def test_octets_of_no_kind_at_all(name: str, data: bytes) -> None:

@@ -10,8 +10,9 @@ RULES = load()
 
 ADVICE = frozenset(
     {
-        "201-without-location", "415-without-accept", "error-without-content", "json-charset-parameter", "no-store-missing-on-completion",
-        "unregistered-status-code", "user-agent-missing", "via-missing", "header-added-by-hop",
+        "201-without-location", "415-without-accept", "error-without-content", "header-added-by-hop",
+        "json-charset-parameter", "no-store-missing-on-completion", "unregistered-status-code", "user-agent-missing",
+        "via-missing",
     }
 )  # fmt: skip
 """Notes on what most messages might have as well: examples of other rules do without, to be short."""
