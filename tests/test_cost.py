@@ -166,3 +166,19 @@ def test_each_content_is_parsed_once(streams: bool, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sse, "parse", counted("events", sse.parse))
     linted(agent(10, streams=streams), usual())  # too few for any head to be learned
     assert parsed == ({"json": 10, "events": 10} if streams else {"json": 20})
+
+
+def test_rules_about_what_came_before_tell_by_digests() -> None:
+    # With --jobs an exchange that a rule asks for is read again.
+    rules = {name: rule for name, rule in usual().items() if rule.scope == "Turn"}
+    linter = lint.Linter(rules, None, lint.Settings(), "x")
+    asked: list[int] = []
+    for exchange in agent(LEARNING, streams=False):
+
+        def get(exchange: Exchange = exchange) -> Exchange:
+            asked.append(exchange.number)
+            return exchange
+
+        linter.place(linter.examiner.exchange(exchange), get)
+    assert linter.findings == []
+    assert asked == [], f"of {LEARNING} exchanges in which nothing is found, {len(asked)} were asked for"

@@ -720,8 +720,11 @@ def etag_shared_between_encodings(turn: Turn) -> Hits:
         < Content-Encoding: gzip
         < Content-Length: 90
     """
-    response, stored = turn.exchange.response, turn.digest.stored
-    if response is None or stored is None or stored[0].startswith(b"W/"):
+    stored = turn.digest.stored
+    if stored is None or stored[0].startswith(b"W/") or not turn.same_request:
+        return
+    response = turn.exchange.response
+    if response is None:
         return
     for digest in reversed(turn.same_request):
         if digest.stored is not None and digest.stored[0] == stored[0] and digest.stored[1] != stored[1]:

@@ -2152,8 +2152,11 @@ def reconnect_without_last_event_id(turn: Turn) -> Hits:
         < X-Accel-Buffering: no
         < Transfer-Encoding: chunked
     """
-    now, request = turn.digest, turn.exchange.request
-    if request.method != b"GET" or "last-event-id" in request.fields or now.status >= 400:
+    now = turn.digest
+    if now.method != b"GET" or now.status >= 400 or not turn.same_request:
+        return
+    request = turn.exchange.request
+    if "last-event-id" in request.fields:
         return
     reader = (now.credential, now.session, (request.fields.one("mcp-session-id") or b"")[:SHOWN])
     for before in reversed(turn.same_request):

@@ -1012,8 +1012,10 @@ def status_304_without_validators(turn: Turn) -> Hits:
         < ETag: "a1"
         < Cache-Control: private, max-age=60
     """
+    if turn.digest.status != 304 or not turn.same_request:
+        return
     request, response = turn.exchange.request, turn.exchange.response
-    if response is None or response.status != 304 or not response.verbatim:
+    if response is None or not response.verbatim:
         return
     asked = {member.removeprefix(b"W/") for member in request.fields.values("if-none-match")}
     for digest in reversed(turn.same_request):
