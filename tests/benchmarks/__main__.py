@@ -77,11 +77,11 @@ def measure(folder: Path, flows: int, rounds: range) -> Iterator[Row]:
     yield Row("peak memory of `check`, MB", [large / 1e6 for large, _ in peaks], 150, "{:.0f}")
     yield Row("the same / on a tenth of the file", [large / little for large, little in peaks], 1.1)
 
-    speedups = [
-        cost([*HOPLINT, *halves]).wall / cost([*HOPLINT, "--jobs", "2", *halves]).wall for _ in rounds
-    ]
-    what = "two recordings: time with one process / with `--jobs 2`"
-    yield Row(what, speedups, 1.8, is_speedup=True)
+    for what, paths in (("one recording", [chat]), ("two recordings", halves)):
+        speedups = [
+            cost([*HOPLINT, *paths]).wall / cost([*HOPLINT, "--jobs", "2", *paths]).wall for _ in rounds
+        ]
+        yield Row(f"{what}: time with one process / with `--jobs 2`", speedups, 1.8, is_speedup=True)
     yield Row("CPU of `check` of one small transcript, s", [cost([*HOPLINT, small]).cpu for _ in rounds], 0.4)
 
 
