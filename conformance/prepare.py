@@ -33,11 +33,18 @@ def prepare(
     Raises UnknownName for a rule or topic that does not exist.
     """
     wanted = loaded.settings.lint
-    layers = [(wanted.select, wanted.extend_select, wanted.ignore), (chosen, extended, ignored)]
-    rules = select(load(), layers)
+    load()
     for name in wanted.severity:
         if name not in RULES:
             raise UnknownName("rule", name, RULES)
+    # Who makes a warning of a note that is off wants to be warned.
+    raised = [name for name, level in wanted.severity.items() if level != "note"]
+    layers = [
+        (None, raised, ()),
+        (wanted.select, wanted.extend_select, wanted.ignore),
+        (chosen, extended, ignored),
+    ]
+    rules = select(RULES, layers)
     settings = Settings(
         severities={name: Severity(level) for name, level in wanted.severity.items()},
         per_recording=tuple((glob, _named(names)) for glob, names in wanted.per_recording.items()),

@@ -54,7 +54,8 @@ class LintSettings(Table):
     extend_select: tuple[str, ...] = Field(default=(), description="Run these too.")
     ignore: tuple[str, ...] = Field(default=(), description="Do not run these.")
     severity: dict[str, Severity] = Field(
-        default={}, description="The severity of single rules: error, warning, note."
+        default={},
+        description="The severity of single rules: error, warning, note. A note that is off is switched on by another.",
     )
     fail_on: Literal["error", "warning", "note", "never"] = Field(
         default="error", description="The least severity that makes the exit code 1."

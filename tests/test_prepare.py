@@ -59,3 +59,14 @@ def test_selectors_lie_over_the_settings(tmp_path: Path) -> None:
 def test_a_rule_that_does_not_exist(tmp_path: Path, text: str) -> None:
     with pytest.raises(UnknownName, match="nope"):
         prepare(loaded(tmp_path, text))
+
+
+def test_a_note_of_another_severity_is_on(tmp_path: Path) -> None:
+    """Unless something else is selected, or it is ignored."""
+    note = "user-agent-missing"
+    raised = f'[lint.severity]\n{note} = "warning"\n'
+    assert note not in prepare(loaded(tmp_path, "")).rules
+    assert note in prepare(loaded(tmp_path, raised)).rules
+    assert note not in prepare(loaded(tmp_path, raised.replace("warning", "note"))).rules
+    assert note not in prepare(loaded(tmp_path, f'[lint]\nselect = ["duplicates"]\n{raised}')).rules
+    assert note not in prepare(loaded(tmp_path, f'[lint]\nignore = ["{note}"]\n{raised}')).rules
