@@ -108,7 +108,7 @@ class Fields:
         return self._lines[index]
 
     def __contains__(self, name: str) -> bool:
-        return name in self._index()
+        return name in (self._by_name or self._index())
 
     def __repr__(self) -> str:
         return f"Fields({list(map(tuple, self._lines))!r})"
@@ -141,7 +141,7 @@ class Fields:
 
     def lines(self, name: str) -> tuple[FieldLine, ...]:
         """The lines of that (lower-case) name, in order; empty if there is none."""
-        return self._index().get(name, _NONE)
+        return (self._by_name or self._index()).get(name, _NONE)
 
     def values(self, name: str) -> list[bytes]:
         """The members of a list field over all its lines (RFC 9110 §5.6.1); empty members are left out.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 
+from conformance.content import once
 from conformance.grammar import DIGITS, PARAMETER, TOKEN, parameters
 from conformance.known import END_TO_END
 from conformance.message import Connection, Exchange, FieldLine, Message, Request, Response, split_members
@@ -391,6 +392,10 @@ def connection_open_after_ambiguous_framing(pair: Connection) -> Hits:
 
 def _ambiguous(message: Message) -> str | None:
     """Why nobody can be sure where the message ends; None if it is clear."""
+    return once(message, "_ambiguous", _find_ambiguous)
+
+
+def _find_ambiguous(message: Message) -> str | None:
     codings = [coding.lower() for coding in message.fields.values("transfer-encoding")]
     lengths = set(message.fields.values("content-length"))
     if codings and message.version == b"HTTP/1.0":

@@ -31,6 +31,9 @@ CL = ("content-length",)
 TE = ("transfer-encoding",)
 
 
+_COUNT = re.compile(rb"[0-9]{1,18}")
+
+
 def _lengths(message: Message) -> list[tuple[FieldLine, bytes]]:
     """Each length that Content-Length gives, with its line: ``5, 5`` gives two."""
     lines = message.fields.lines("content-length")
@@ -39,8 +42,11 @@ def _lengths(message: Message) -> list[tuple[FieldLine, bytes]]:
 
 def _length(message: Message) -> int | None:
     """The length that frames the message; None where there is none, or nobody can say which."""
-    if "content-length" not in message.fields.names:
+    said = message.fields.one("content-length")
+    if said is None and "content-length" not in message.fields:
         return None
+    if said is not None and "transfer-encoding" not in message.fields and _COUNT.fullmatch(said):
+        return int(said)  # as almost always
     lengths = {value.lstrip(b"0") or b"0" for _, value in _lengths(message) if value}
     length = lengths.pop() if len(lengths) == 1 and "transfer-encoding" not in message.fields else b""
     return int(length) if DIGITS.fullmatch(length) and len(length) < 19 else None

@@ -555,8 +555,9 @@ def conflicting_session_ids(request: Request, policy: Policy) -> Hits:
     if not lines:
         return
     header = policy.session.header
-    groups: list[set[str]] = [set(family & lines.keys()) for family in SAME_SESSION]
-    if header in lines:
+    several = len(lines) > 1
+    groups: list[set[str]] = [set(family & lines.keys()) for family in SAME_SESSION] if several else []
+    if several and header in lines:
         read = {name for name in lines if name == header or is_read(name, request, policy.session)}
         groups.append(read - FINER)
     done: set[str] = set()
