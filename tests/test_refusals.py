@@ -7,7 +7,7 @@ from mitmproxy.proxy.layers.http import HTTPMode, validate_request
 
 from conformance.grammar import hides_coding
 from conformance.message import Exchange, Fields, Request, Response
-from conformance.refusals import classify, coding_rule, length_rule
+from conformance.refusals import classify, coding_rule, length_rule, verdict_on
 
 BAD = b"GET / HTTP/1.1\r\nHost: a\r\n"
 
@@ -249,3 +249,41 @@ def test_only_what_hides_hides_coding() -> None:
     assert all(
         map(hides_coding, [b"\x0bchunked", b"chunked\x00", b"'chunked'", b",chunked", b"", b"chunked\r"])
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        (b"GET / HTTP/1.1", None),
+        (b"GE\x7fT / HTTP/1.1", "method-malformed"),
+        (b"GET  / HTTP/1.1", "extra-space-in-start-line"),
+        (b"GET /a b HTTP/1.1", "illegal-character-in-request-target"),
+        (b"GET /\x7f HTTP/1.1", "illegal-character-in-request-target"),
+        (b"GET /\xe9 HTTP/1.1", "non-ascii-request-target"),
+        (b"GET / HTTP/1,1", "http-version-malformed"),
+        (b"GET /", None),
+    ],
+)
+def test_what_is_wrong_with_a_request_line_that_a_parser_quotes(line: bytes, rule: str | None) -> None:
+    assert verdict_on(f"illegal request line: {bytearray(line)!r}", None, is_request=True) == rule
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        (b"a\rb", "bare-carriage-return"),
+        (b"a\rb\nc", "newline-or-nul-in-header"),
+        (b"a\r\x00b", "newline-or-nul-in-header"),
+        (b"a\x00b", "newline-or-nul-in-header"),
+        (b"a\x07b", "control-character-in-header"),
+    ],
+)
+def test_what_is_wrong_with_a_value_that_a_parser_quotes(value: bytes, rule: str) -> None:
+    assert verdict_on(f"illegal header line: {bytearray(b'X: ' + value)!r}", None, is_request=True) == rule
+
+
+def test_chunked_is_the_last_coding_of_a_request() -> None:
+    assert coding_rule([b"gzip"], is_request=True) == "chunked-not-final-coding"
+    assert coding_rule([b"gzip"], is_request=False) is False
+    assert coding_rule([b"gzip, chunked"], is_request=True) is False
+    assert coding_rule([b"chunked, gzip"], is_request=False) == "chunked-not-final-coding"

@@ -2,7 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.secret import cookie_name, is_secret_field, mask_text, mask_value, quoted, shown
+from conformance.secret import (
+    cookie_name,
+    digested,
+    is_secret_field,
+    mask_text,
+    mask_value,
+    printable,
+    quoted,
+    shown,
+)
 
 CANARY = b"cAnArY0123456789"
 
@@ -146,3 +155,24 @@ def test_a_cookie_without_a_name_is_all_value() -> None:
     assert cookie_name(b" sid=abc; Path=/") == b"sid"
     assert cookie_name(b"abc; Path=/") == b"***"
     assert cookie_name(b"") == b""
+
+
+def test_a_digest_tells_credentials_apart_but_not_passwords() -> None:
+    one, other = (digested(b"X-Api-Key", key) for key in (b"key-000000000001", b"key-000000000002"))
+    assert one.startswith(b"sha256-")
+    assert one == digested(b"x-api-key", b"key-000000000001") != other
+    assert digested(b"Authorization", b"Basic dTpw") == b"Basic ***"
+    assert digested(b"X-Note", b"Bearer abcdefgh") == b"Bearer ***"
+
+
+def test_what_acts_on_a_terminal_is_escaped_and_what_is_read_is_not() -> None:
+    assert printable("naïve 🦊 text") == "naïve 🦊 text"
+    assert printable("a\x1b[2J\x9b\u202e\ud800\r\n") == "a\\x1b[2J\\x9b\\u202e\\ud800\\x0d\\x0a"
+    assert printable("\U000e0041") == "\\U000e0041"
+
+
+@pytest.mark.parametrize("before", [b"", b" ", b"token=", b"x-", b"eyJ-", b"key."])
+def test_a_web_token_is_masked_wherever_it_stands(before: bytes) -> None:
+    token = b"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
+    assert b"eyJzdWIi" not in mask_text(before + token + b" end")
+    assert mask_text(before + token + b" end").endswith(b" end")

@@ -170,3 +170,21 @@ def test_the_content_of_a_message_is_parsed_once() -> None:
 )
 def test_utf8(octets: bytes, partial: bool, at: int | None) -> None:
     assert undecodable(octets, partial=partial) == at
+
+
+def test_an_event_begins_with_its_first_line() -> None:
+    found = parse(b"event: a\ndata: 1\n\nid: 7\ndata: 2\n\n").events
+    assert [(event.start, event.stop, event.line) for event in found] == [(0, 18, 1), (18, 33, 4)]
+
+
+def test_the_first_few_strays_are_kept_and_all_are_counted() -> None:
+    found = parse(b"stray\n" * (STRAYS + 3))
+    assert (len(found.strays), found.strayed) == (STRAYS, STRAYS + 3)
+    assert found.strays[-1].number == STRAYS
+
+
+def test_the_first_retry_that_is_no_number_is_kept() -> None:
+    found = parse(b"retry: 3s\nretry: 5\nretry: never\n\n")
+    assert found.retry == 5
+    assert found.bad_retry is not None
+    assert found.bad_retry.text == b"retry: 3s"

@@ -27,7 +27,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 TESTS: dict[str, list[str]] = {
-    "conformance/grammar.py": ["tests/test_grammar.py", "tests/rules/test_framing.py"],
+    "conformance/grammar.py": ["tests/test_grammar.py", "tests/test_refusals.py"],
     "conformance/message.py": ["tests/test_message.py"],
     "conformance/flowfile.py": ["tests/test_flowfile.py"],
     "conformance/har.py": ["tests/test_har.py"],
