@@ -54,7 +54,12 @@ class Offline:
         (suite,) = mitm.script_addons(addons()["suite"].path)
         order = sys.modules[type(suite).__module__].ORDER
         # What is replayed is no news to other proxies.
-        options.set(*words, "shared_redis", *(f"suite_without={name}" for name in order if name not in names), defer=True)
+        options.set(
+            *words,
+            "shared_redis",
+            *(f"suite_without={name}" for name in order if name not in names),
+            defer=True,
+        )
         manager.add(suite)
         await manager.invoke_addon(suite, hooks.ConfigureHook(set(options.keys())))
         await self._master.running()

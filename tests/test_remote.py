@@ -136,7 +136,9 @@ def test_it_is_read_in_pieces(memory: str, monkeypatch) -> None:
             return super().read(size)
 
     octets = SMALL * 100_000
-    monkeypatch.setattr(type(fsspec.filesystem("memory")), "open", lambda self, path, mode, **_: Counted(octets))
+    monkeypatch.setattr(
+        type(fsspec.filesystem("memory")), "open", lambda self, path, mode, **_: Counted(octets)
+    )
     with remote.opened(f"{memory}/a.http") as file:
         while file.read(1000):
             pass
