@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -76,3 +77,13 @@ def test_what_the_recording_does_not_say_matches_no_condition() -> None:
     found = lint.check([recording.read("-", stdin=text.encode())], rules)
     apply(found, [Scope(frozenset(rules), "x", statuses=("2xx", "4xx"))], DAY)
     assert len(found.findings) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "wanted", "covers"),
+    [(599, "5xx", True), (500, "5xx", True), (500, "4xx", False), (499, "5xx", False), (None, "4xx", False)],
+)
+def test_classes_of_statuses(status: int | None, wanted: str, covers: bool) -> None:
+    (finding,) = run().findings
+    scope = Scope(RULE, "known", statuses=(wanted,))
+    assert scope.covers(replace(finding, status=status)) is covers

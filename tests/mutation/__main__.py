@@ -102,6 +102,8 @@ def _ways(node: ast.AST) -> Iterator[str]:
             yield f"{value} is {value + 1}"
         case ast.Constant(value=bytes(value)) if value:
             yield f"{value!r} is something else"
+        case ast.Return(value=ast.Constant(value=None | False)):
+            return  # is as good as nothing
         case ast.Return(value=ast.expr()):
             yield "nothing is returned"
         case ast.Continue():
