@@ -77,6 +77,7 @@ _CLOSE = re.compile(r"(\d{4})?(?: ?(.*))?\Z", re.DOTALL)
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|([rnt\\]))")
 _SINGLE = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"\\": b"\\"}
 _NUMBERS = re.compile(r" *[0-9]{1,15}(?:\.[0-9]+)?(?: +[0-9]{1,15}(?:\.[0-9]+)?)* *", re.ASCII)
+_COUNT = re.compile(r" *[0-9]{1,15} *", re.ASCII)
 _HEX = re.compile(rb"\\x([0-9a-fA-F]{2})")
 _EXPECT = re.compile(r"#\s*expect:(.*)\Z")
 _PROFILE = re.compile(r"(?:#[^\n]*\n)*?#\s*profile:[ \t]*([^\s#]+)")
@@ -203,8 +204,10 @@ def _fact(draft: _Draft, number: int, line: str) -> None:
             raise TranscriptError(
                 number, f"{name} is a number of seconds since 1970, not {value.strip()[:40]!r}"
             )
-    if name in ("frame-times", "injected", "dropped") and _NUMBERS.fullmatch(value) is None:
+    if name in ("frame-times", "injected") and _NUMBERS.fullmatch(value) is None:
         raise TranscriptError(number, f"{name} takes numbers, not {value.strip()[:40]!r}")
+    if name == "dropped" and _COUNT.fullmatch(value) is None:
+        raise TranscriptError(number, f"dropped is a count, not {value.strip()[:40]!r}")
     draft.facts[name] = value.strip()
 
 
@@ -333,7 +336,7 @@ def _exchange(draft: _Draft, number: int) -> Exchange:
         response=final,
         interim=tuple(responses),
         frames=_timed(draft.frames, facts),
-        dropped=int(float(facts.get("dropped", 0))),
+        dropped=int(facts.get("dropped", 0)),
         error=facts.get("error"),
         evidence=evidence,
         recorder=facts.get("recorder", "transcript"),

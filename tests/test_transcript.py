@@ -111,6 +111,9 @@ def test_what_is_known_of_frames_but_not_on_the_wire() -> None:
     assert (again.dropped, again.server_name) == (1, "api.example")
     with pytest.raises(TranscriptError, match="injected takes numbers, not 'all'"):
         list(parse("@ injected: all\n"))
+    for count in ("1 2", "1.5", "-1", ""):
+        with pytest.raises(TranscriptError, match=f"dropped is a count, not '{count}'"):
+            list(parse(f"@ dropped: {count}\n"))
 
 
 def test_a_blank_line_or_a_new_request_separates_exchanges() -> None:
