@@ -240,16 +240,23 @@ class _Reader:
             text = self.need(_STRING, "a string that ends")[1]
             return re.sub(rb"\\(.)", rb"\1", text).decode()
         if begin == b":":
+            found = self.need(_BINARY, "base64 that ends with a colon")
             try:
-                return base64.b64decode(_padded(self.need(_BINARY, "base64 that ends with a colon")[1]))
+                return base64.b64decode(_padded(found[1]))
             except binascii.Error:
-                raise self.stopped("base64 before what") from None
+                self.at = found.start()
+                raise self.stopped("base64") from None
         if begin == b"?":
             return self.need(_BOOLEAN, "?0 or ?1")[0] == b"?1"
         if begin == b"@":
             return Date(self.need(_DATE, "a date in seconds")[1])
         if begin == b"%":
-            return _display(self.need(_DISPLAY, "a display string that ends")[1], self)
+            found = self.need(_DISPLAY, "a display string that ends")
+            try:
+                return _display(found[1])
+            except UnicodeDecodeError:
+                self.at = found.start()
+                raise self.stopped("a display string in UTF-8") from None
         if begin and begin in b"-0123456789":
             found = self.need(_NUMBER, "a number")
             return float(found[0]) if found["decimal"] else int(found[0])
@@ -261,8 +268,5 @@ def _padded(encoded: bytes) -> bytes:
     return encoded.rstrip(b"=") + b"=" * (-len(encoded.rstrip(b"=")) % 4)
 
 
-def _display(encoded: bytes, reader: _Reader) -> str:
-    try:
-        return re.sub(rb"%([0-9a-f]{2})", lambda m: bytes.fromhex(m[1].decode()), encoded).decode()
-    except UnicodeDecodeError:
-        raise reader.stopped("UTF-8 before what") from None
+def _display(encoded: bytes) -> str:
+    return re.sub(rb"%([0-9a-f]{2})", lambda m: bytes.fromhex(m[1].decode()), encoded).decode()

@@ -62,6 +62,20 @@ def test_what_is_no_item(value: bytes) -> None:
         parse_item(value)
 
 
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (b"a;b=:a:", "base64 is expected at octet 4"),
+        (b'a;b=%"%ff"', "a display string in UTF-8 is expected at octet 4"),
+        (b"a b", "the end is expected at octet 2"),
+    ],
+)
+def test_the_octet_is_where_the_wrong_thing_begins(value: bytes, problem: str) -> None:
+    with pytest.raises(Malformed) as caught:
+        parse_item(value)
+    assert str(caught.value) == problem
+
+
 def test_parameters() -> None:
     assert parse_item(b"abc;a=1;b=2; c;a=3") == Item(Token("abc"), {"b": 2, "c": True, "a": 3})
 
