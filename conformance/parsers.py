@@ -51,8 +51,9 @@ def require() -> None:
     """Raise NotInstalled where a parser is missing."""
     missing = [name for name in ("aiohttp", "httptools") if find_spec(name) is None]
     if missing:
+        verb = "is" if len(missing) == 1 else "are"
         raise NotInstalled(
-            f"--parsers needs {' and '.join(missing)}, which is not installed: pip install 'hoplint[parsers]'"
+            f"--parsers needs {' and '.join(missing)}, which {verb} not installed: pip install 'hoplint[parsers]'"
         )
 
 
@@ -122,6 +123,7 @@ class _Bench:
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._names: list[str] = []
+        self._failed: set[str] = set()
 
     def ask(self, fed: Fed) -> Iterator[Verdict]:
         """Each parser's verdict; one that fails has none, and is not asked again."""
@@ -139,7 +141,7 @@ class _Bench:
                     yield answer
                     continue
                 self.failures.append(f"{name} {answer}, and is not asked again")
-                self._names.remove(name)
+                self._failed.add(name)
                 self.end()
                 pipe = self._begin()
                 break
@@ -151,11 +153,14 @@ class _Bench:
         self._process.start()
         there.close()
         self._pipe = here
-        found = here.recv() if here.poll(START) else "took too long"
+        try:
+            found: list[str] | str = here.recv() if here.poll(START) else "took too long"
+        except _ENDED:  # it does so, too, where it runs a script again that does not look at __name__
+            found = "their process came to an end"
         if isinstance(found, str):
             self.end()
             raise NotInstalled(f"--parsers: aiohttp or httptools cannot be loaded: {found}")
-        self._names = self._names or found
+        self._names = [name for name in found if name not in self._failed]
         return here
 
     def end(self) -> None:
@@ -168,13 +173,17 @@ class _Bench:
         self._process = self._pipe = None
 
 
+_ENDED = (EOFError, ConnectionError)
+"""What reading from a process raises that has ended; which of them depends on the system."""
+
+
 def _answer(pipe: Connection) -> Verdict | str:
     """The verdict of the parser that is next, or what went wrong with it."""
     try:
         if not pipe.poll(PATIENCE):
             return f"does not come to an end within {PATIENCE:g} s"
         answer: Verdict | str = pipe.recv()
-    except (EOFError, ConnectionResetError):
+    except _ENDED:
         return "crashed"
     return answer
 
@@ -228,19 +237,19 @@ def _readers(*, strict: bool) -> dict[str, Callable[[Fed], _Reading]]:
     import httptools  # noqa: F401 - used by _httptools; what keeps it from being loaded is said before anything else
     from aiohttp import http_parser
 
-    lax: dict[str, Callable[[Fed], _Reading]] = {} if strict else {
+    found: dict[str, Callable[[Fed], _Reading]] = {} if strict else {
         f"h11 {version('h11')}": _h11, f"httptools {version('httptools')}": _httptools,
     }  # fmt: skip
     option = ", -X dev" if strict else ""
     named = f"aiohttp {aiohttp.__version__}"
     if http_parser.HttpRequestParser is not http_parser.HttpRequestParserPy:
-        lax[f"{named} (C parser{option})"] = _aiohttp(
+        found[f"{named} (C parser{option})"] = _aiohttp(
             http_parser.HttpRequestParser, http_parser.HttpResponseParser
         )
-    lax[f"{named} (Python parser{option})"] = _aiohttp(
+    found[f"{named} (Python parser{option})"] = _aiohttp(
         http_parser.HttpRequestParserPy, http_parser.HttpResponseParserPy
     )
-    return lax
+    return found
 
 
 def _read(

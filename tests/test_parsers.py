@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,13 +156,40 @@ def test_a_parser_that_dies_or_hangs_is_left_out(
         assert len(verdicts(judges, text)["request"]) == 3
 
 
+def test_where_all_of_them_have_died_nobody_is_asked_again() -> None:
+    text = ASKED + "< HTTP/1.1 200 OK\n< Content-Length: 0\n"
+    with Judges() as judges:
+        assert len(verdicts(judges, text)["response"]) == 6
+        for left in (5, 4):
+            process = judges._benches[1]._process
+            assert process is not None
+            os.kill(process.pid, signal.SIGKILL)
+            assert len(verdicts(judges, text)["response"]) == left
+        assert len(verdicts(judges, text)["response"]) == 4
+        assert len(judges.failures) == 2
+
+
+def test_a_script_that_is_run_again_by_its_processes_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from conformance import lint, recording\n"
+        "from conformance.parsers import NotInstalled\n"
+        "from conformance.rule import load\n"
+        f"source = recording.read({str(ROOT / 'recordings/incidents/duplicate-server.http')!r})\n"
+        "try: lint.check([source], load(), settings=lint.Settings(parsers=True))\n"
+        "except NotInstalled as problem: print(problem)\n"
+    )
+    ran = subprocess.run([sys.executable, script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.stdout.endswith("cannot be loaded: their process came to an end\n")
+
+
 def test_without_the_extra_it_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(parsers, "find_spec", lambda name: None)
     assert main(["check", "--parsers", str(ROOT / "recordings" / "clean")]) == 2
     assert capsys.readouterr().err == (
-        "hoplint: error: --parsers needs aiohttp and httptools, which is not installed: pip install 'hoplint[parsers]'\n"
+        "hoplint: error: --parsers needs aiohttp and httptools, which are not installed: pip install 'hoplint[parsers]'\n"
     )
 
 
