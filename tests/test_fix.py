@@ -104,11 +104,11 @@ HISTORY = {"Turn", "Legs"}
 recorded on both sides did, is not undone afterwards."""
 SETTINGS = {
     "credentials-missing", "control-plane-key-missing", "data-key-on-control-plane", "control-plane-key-on-data-path",
-    "unknown-beta-token", "beta-token-rejected-by-upstream",
+    "unknown-beta-token", "beta-token-rejected-by-upstream", "server-version-disclosed",
 }  # fmt: skip
-"""What is only mended where the settings say a key or a token: see tests/addons/test_promises.py."""
-UNCOVERED = {"credentials-over-plain-http"}
-"""What is true of every credential, and not said of one that nobody could use."""
+"""What is only mended where the settings say a key, a token or a header: see tests/addons/test_promises.py."""
+UNCOVERED = {"credentials-over-plain-http", "header-added-by-hop"}
+"""What is true of every credential, and not said of one that nobody could use; and what fixing does by intent."""
 FIXABLE = [
     pytest.param(rule, example, id=f"{rule.name}-{number}")
     for rule in RULES.values()
