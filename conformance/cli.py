@@ -421,7 +421,8 @@ def _rule(options: argparse.Namespace) -> int:
     elif options.name is None and not options.all:
         _write(manual.table(rules))
     else:
-        _write("\n".join(manual.text(rule) for rule in chosen))
+        width = min(shutil.get_terminal_size().columns, 100) if sys.stdout.isatty() else None
+        _write("\n".join(manual.text(rule, width) for rule in chosen))
     return 0
 
 
@@ -654,7 +655,7 @@ def _config(options: argparse.Namespace) -> int:
         return 0
     loaded = _settings(options)
     rows = settings.rows(loaded)
-    width = max(len(f"{key} = {value}") for key, value, _ in rows)
+    width = 60  # one long list shall not push all sources out of sight
     _write(
         "".join(
             f"{printable(f'{key} = {value}'):<{width}}  # {printable(source)}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 
@@ -11,9 +12,17 @@ from conformance.message import Evidence
 from conformance.rule import Rule
 
 
-def text(rule: Rule) -> str:
-    """One rule for the terminal."""
-    lines = [f"{rule.name}  ({rule.topic}, {_level(rule)})", "", rule.summary, "", _plain(rule.prose), ""]
+def text(rule: Rule, width: int | None = None) -> str:
+    """One rule for the terminal: no line of prose or facts has more columns than ``width``, where that is given."""
+    prose = _plain(rule.prose)
+    lines = [
+        f"{rule.name}  ({rule.topic}, {_level(rule)})",
+        "",
+        rule.summary,
+        "",
+        prose if width is None else "\n\n".join(_filled(part, width) for part in prose.split("\n\n")),
+        "",
+    ]
     for example in rule.examples:
         lines += [
             "Bad:" if example.bad else "Good:",
@@ -21,7 +30,9 @@ def text(rule: Rule) -> str:
             *(f"    {line}" for line in example.text.split("\n")),
             "",
         ]
-    lines += [f"{label + ':':<10} {value}" for label, value in _facts(rule)]
+    for label, value in _facts(rule):
+        fact = f"{label + ':':<10} {value}"
+        lines.append(fact if width is None else _wrapped(fact, width, " " * 11))
     return "\n".join(lines) + "\n"
 
 
@@ -144,6 +155,18 @@ def _by_topic(rules: Mapping[str, Rule]) -> list[tuple[str, list[Rule]]]:
 def _about(topic: str) -> str:
     doc = import_module(f"conformance.rules.{topic}").__doc__ or ""
     return doc.partition("\n\n")[0].replace("\n", " ")
+
+
+def _filled(paragraph: str, width: int) -> str:
+    """A paragraph, or a quotation of which every line begins with ``> ``, in lines of another length."""
+    mark = "> " if paragraph.startswith("> ") else ""
+    return _wrapped(mark + " ".join(line.removeprefix(mark) for line in paragraph.split("\n")), width, mark)
+
+
+def _wrapped(line: str, width: int, indent: str) -> str:
+    return textwrap.fill(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _plain(prose: str) -> str:

@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from conformance import manual
 from conformance.rule import load
 
@@ -15,6 +17,27 @@ def test_one_rule_for_the_terminal() -> None:
     assert "``" not in text
     assert "source:    RFC 9110 §5.3, RFC 9110 §10.2.4, RFC 7230 §3.2.2" in text
     assert "fix:       addon dedupe-headers" in text
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_prose_and_facts_fit_the_terminal(width: int) -> None:
+    for rule in RULES.values():
+        _, _, summary, _, *lines = manual.text(rule, width).split("\n")
+        examples = slice(
+            lines.index("Bad:"), next(n for n, line in enumerate(lines) if line.startswith("source:"))
+        )
+        del lines[examples]
+        assert summary == rule.summary
+        # A word that is longer is left whole.
+        assert not [line for line in lines if len(line) > width and " " in line.removeprefix("> ")], rule.name
+
+
+def test_a_quotation_and_a_fact_go_on_below_themselves() -> None:
+    text = manual.text(RULES["duplicate-server"], 60)
+    assert "> A sender MUST NOT generate multiple field lines with the\n> same name in a message" in text
+    assert (
+        "\nsource:    RFC 9110 §5.3, RFC 9110 §10.2.4, RFC 7230 §3.2.2,\n           RFC 7231 §7.4.2\n" in text
+    )
 
 
 def test_the_table_has_every_rule_once() -> None:

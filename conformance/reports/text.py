@@ -22,7 +22,8 @@ def full(run: Run, look: Look) -> str:
     """The report in the shape of a compiler's: what, where, the lines, the norm, who breaks, the fix.
 
     A finding that repeats an earlier one of its recording (same rule, field and reason) is not shown again:
-    the first one lists where else. With ``look.verbose`` every one is shown.
+    the first one lists where else. With ``look.verbose`` every one is shown. What a rule is about, and what becomes of
+    it elsewhere, is said once.
     """
     out = StringIO()
     width = look.width or 10_000
@@ -31,12 +32,16 @@ def full(run: Run, look: Look) -> str:
         width=width, highlight=False, legacy_windows=False,
     )  # fmt: skip
     explained: set[str] = set()
+    told: set[tuple[str, str]] = set()  # rule, and what becomes elsewhere of what it finds
     groups = [[finding] for finding in run.findings] if look.verbose else wording.grouped(run.findings)
     for group in groups:
         rule = run.rule(group[0].rule)
         first, addon = rule.name not in explained, rule.fix if rule.fix in run.addons else None
-        head, *lines = _explained(group, rule, addon, first=first, width=min(width, 100))
+        chokes = breaks.of_finding(rule, group[0])
+        shown = chokes._replace(others="") if (rule.name, chokes.others) in told else chokes
+        head, *lines = _explained(group, rule, addon, shown, first=first, width=min(width, 100))
         explained.add(rule.name)
+        told.add((rule.name, chokes.others))
         for line in [*head.wrap(console, width), *lines]:
             if look.width:
                 line.truncate(width, overflow="ellipsis")
@@ -60,7 +65,7 @@ def concise(run: Run, look: Look) -> str:
 
 
 def _explained(
-    group: list[Finding], rule: Rule, addon: str | None, *, first: bool, width: int
+    group: list[Finding], rule: Rule, addon: str | None, chokes: breaks.Row, *, first: bool, width: int
 ) -> Iterator[Text]:
     finding = group[0]
     head = Text.assemble(
@@ -80,7 +85,7 @@ def _explained(
             arrow, _, rest = quote.text.partition(" ")
             marks = " " * (len(arrow) + 1) + "^" * max(1, len(rest))
             yield Text.assemble((" " * gutter + " | ", "blue"), (marks, _STYLES[finding.severity]))
-    yield from _facts(group, rule, addon, first=first, indent=gutter, width=width)
+    yield from _facts(group, rule, addon, chokes, first=first, indent=gutter, width=width)
 
 
 def _place(finding: Finding) -> Text:
@@ -91,7 +96,14 @@ def _place(finding: Finding) -> Text:
 
 
 def _facts(
-    group: list[Finding], rule: Rule, addon: str | None, *, first: bool, indent: int, width: int
+    group: list[Finding],
+    rule: Rule,
+    addon: str | None,
+    chokes: breaks.Row,
+    *,
+    first: bool,
+    indent: int,
+    width: int,
 ) -> Iterator[Text]:
     def fact(label: str, text: Text | str) -> Iterator[Text]:
         body = Text.assemble((f"{label}: ", "bold") if label else "", text)
@@ -104,11 +116,10 @@ def _facts(
     if first and (why := wording.paragraph(rule)):
         yield from fact("", why)
     yield from fact("", _sources(rule))
-    chokes = breaks.of_finding(rule, group[0])
     if chokes.refused:
         yield from fact("breaks", "; ".join(chokes.refused))
     if chokes.others:
-        yield from fact("elsewhere", chokes.others)
+        yield from fact("elsewhere", Text(chokes.others, "dim"))
     if addon:
         yield from fact("fix", f'mitmdump -s "$(hoplint addons {addon})"')
     elif group[0].origin != "recorder":

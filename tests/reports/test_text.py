@@ -48,6 +48,7 @@ def test_other_values_are_another_finding_but_the_rule_is_explained_once() -> No
     text = full(run(DOUBLED.format(1, "b"), DOUBLED.format(2, "c")), Look())
     assert text.count("error[duplicate-server]") == 2
     assert text.count("pure-Python parser") == 1
+    assert (text.count("= breaks:"), text.count("= elsewhere:")) == (2, 1)
 
 
 def test_the_last_line_counts() -> None:
