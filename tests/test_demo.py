@@ -25,14 +25,12 @@ def children(pid: int) -> set[int]:
 
 
 def test_whole_demonstration(tmp_path: Path, capfd) -> None:
-    began = time.monotonic()
     assert main(["demo", "--keep", str(tmp_path / "new" / "folder")]) == 0
     out, err = capfd.readouterr()
     assert err == ""
     assert "refuses the response: Duplicate" in out
     assert "404 Not Found" in " ".join(out.split())
     assert 'reads "Two files' in out
-    assert time.monotonic() - began < 60
     # What was shown as recorded is there, and says the same.
     paths = re.findall(r"hoplint check (\S+)", out)
     bare, mended = map(Path, paths)
