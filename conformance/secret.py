@@ -71,8 +71,9 @@ _JSON = re.compile(
     rb'(?i)("(?:[\w\-]*(?:api[-_]?key|secret|password|access_token|refresh_token|id_token|auth_token)|authorization|token)"'
     rb'\s*:\s*")((?:[^"\\]|\\.)*)(?=")'
 )
-# The target of CONNECT has no scheme.
-_USERINFO = re.compile(rb"(?:(?<=://)|(?<=\bCONNECT ))([^/@\s\"']+)(?=@)")
+# The target of CONNECT has no scheme. Up to the last @ before the path: that is where clients look for the host, and
+# people do not escape the one in a password.
+_USERINFO = re.compile(rb"(?:(?<=://)|(?<=\bCONNECT ))([^/\s\"']+)(?=@)")
 
 
 def is_secret_field(name: bytes) -> bool:

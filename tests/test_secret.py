@@ -74,6 +74,7 @@ def test_the_key_in_a_websocket_subprotocol() -> None:
         b"AIzaSy" + CANARY + CANARY,
         b"http://user:" + CANARY + b"@127.0.0.1:4000/",
         b"CONNECT user:" + CANARY + b"@127.0.0.1:443 HTTP/1.1",
+        b"https://user:p@" + CANARY + b"@api.example/v1",
         b"wss://api.example/v1?model=m&access_token=" + CANARY,
     ],
 )
