@@ -180,8 +180,8 @@ class Pins:
 
     def is_foreign(self, where: Place, name: str, token: bytes) -> bool:
         """Whether the upstream issued the token to other sessions only."""
-        owners = self._owners.get(_owner_key(where, name, token))
-        return bool(owners) and len(owners or ()) < OWNERS and where.session not in (owners or ())
+        owners = self._owners.get(_owner_key(where, name, token), set())
+        return 0 < len(owners) < OWNERS and where.session not in owners
 
     def held(self, where: Place, seconds: float) -> Hold | None:
         """Where the session is kept."""
@@ -257,9 +257,11 @@ def pinned(
             why = f"{name} is what the upstream gave this session, and the client does not send it back"
             yield mitm.Change("add", -1, FieldLine(name.encode(), own), why, is_secret=True)
     hold = pins.held(where, policy.hold)
-    for at, line in enumerate(request.fields if hold else ()):
-        kept = hold.accounts.get(line.key) if hold else None
-        if hold is None or kept is None or kept == line.value:
+    if hold is None:
+        return
+    for at, line in enumerate(request.fields):
+        kept = hold.accounts.get(line.key)
+        if kept is None or kept == line.value:
             continue
         if where.credential != hold.credential:
             raise mitm.Refused(

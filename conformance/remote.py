@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 from conformance.secret import mask_text, printable
@@ -42,7 +42,7 @@ def shown(url: str) -> str:
     return mask_text(url.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
 
 
-def find(url: str, suffixes: Iterable[str]) -> list[str]:
+def find(url: str, suffixes: Sequence[str]) -> list[str]:
     """The files that a URL stands for: itself, what a glob matches, what lies in a folder with such suffixes.
 
     Sorted; none: nothing matches. Raises RemoteError.
