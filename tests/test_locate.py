@@ -121,10 +121,10 @@ def test_an_entry_shows_nothing_secret_and_nothing_raw() -> None:
         "> GET /v1?key=hunter2hunter2 HTTP/1.1\n> Host: api.example\n> Authorization: Bearer sk-123456789012\n"
         "> X: \\x1b[31m\n< HTTP/1.1 200 OK\n< Server: a\n"
     )
-    bare = locate.entry(one, "c1", 2, heads=False)
+    bare = locate.entry(one, "c1")
     assert (bare.method, bare.host, bare.path, bare.status) == ("GET", "api.example", "/v1", 200)
-    assert (bare.connection, bare.conversation, bare.is_lost, bare.heads) == ("c1", 2, False, ())
-    asked, answered = locate.entry(one, None, None, heads=True).heads
+    assert (bare.connection, bare.conversation, bare.is_lost, bare.heads) == ("c1", None, False, ())
+    asked, answered = locate.heads(one)
     assert asked.lines == (
         "> GET /v1?key=*** HTTP/1.1", "> Host: api.example", "> Authorization: Bearer ***", "> X: \\x1b[31m",
     )  # fmt: skip
@@ -138,7 +138,7 @@ def test_an_entry_shows_nothing_secret_and_nothing_raw() -> None:
 def test_a_head_without_end_is_cut() -> None:
     fields = "".join(f"> Baggage: {n}\n" for n in range(300))
     one = exchange(f"> GET / HTTP/1.1\n{fields}")
-    (head,) = locate.entry(one, None, None, heads=True).heads
+    (head,) = locate.heads(one)
     assert (len(head.lines), head.cut) == (locate.SHOWN_LINES, 301 - locate.SHOWN_LINES)
 
 
