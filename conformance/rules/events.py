@@ -56,7 +56,9 @@ def _find_ended(exchange: Exchange) -> tuple[llm.Format, tuple[llm.Piece, ...]] 
     if found is None or exchange.response is None or not llm.is_over(exchange):
         return None
     stream = sse.events(exchange.response)
-    if stream is None or stream.pending is not None or any(_is_error(piece) for piece in found[1]):
+    if stream is None or stream.pending is not None:
+        return None
+    if b"error" in (content.decoded(exchange.response) or b"") and any(map(_is_error, found[1])):
         return None
     return found
 
