@@ -29,10 +29,10 @@ from conformance.message import (
     Request,
     Side,
     Stream,
-    Turn,
 )
 from conformance.replay import replay, replay_connection
 from conformance.rule import Place, Rule, Severity
+from conformance.turn import Turn
 from conformance.watch import Likeness, Watch, is_odd
 
 if TYPE_CHECKING:

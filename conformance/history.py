@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from conformance import conversation, grammar, known, llm, sse
 from conformance.content import document
 from conformance.conversation import Conversations, Prompt
-from conformance.message import Digest, Exchange, Fields, Request, Response, Turn
+from conformance.message import Exchange, Fields, Request, Response
 from conformance.secret import is_placeholder
+from conformance.turn import Digest, Turn
 
 if TYPE_CHECKING:
     from conformance.policy import Session

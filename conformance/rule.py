@@ -26,6 +26,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from conformance import message as m
+from conformance.turn import Turn
 from conformance.verdict import Judged
 
 Place = (
@@ -69,7 +70,7 @@ SCOPES: Mapping[str, type] = {
     "Response": m.Response,
     "Exchange": m.Exchange,
     "Connection": m.Connection,
-    "Turn": m.Turn,
+    "Turn": Turn,
     "Legs": m.Legs,
     "Frame": m.Frame,
     "Octets": m.Octets,

@@ -7,8 +7,9 @@ import pytest
 
 from conformance import history, recording
 from conformance.history import History, waits
-from conformance.message import Digest, Exchange, Fields, Turn
+from conformance.message import Exchange, Fields
 from conformance.policy import Policy, Session
+from conformance.turn import Digest, Turn
 
 DATE = "Fri, 20 Nov 2026 03:14:15 GMT"
 
@@ -192,18 +193,6 @@ def test_conversations_go_on_by_messages_or_by_response_id() -> None:
     )
     assert [(turn.digest.conversation, turn.digest.turn) for turn in found] == [(1, 1), (1, 2), (None, 0)]
     assert [numbers(turn.continued) for turn in found] == [[], [1], []]
-
-
-def test_times_decide_what_was_before() -> None:
-    def at(started: float | None, ended: float | None, number: int) -> Digest:
-        return Digest(
-            number=number, started=started, ended=ended, host=b"", method=b"", path=b"", status=0, lost=False
-        )
-
-    assert at(0, 1, 2).precedes(at(1, 2, 1))
-    assert not at(0, 2, 1).precedes(at(1, 3, 2))
-    assert at(None, None, 1).precedes(at(5, 6, 2))
-    assert not at(None, None, 2).precedes(at(5, 6, 1))
 
 
 @pytest.mark.parametrize(

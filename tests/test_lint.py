@@ -4,10 +4,11 @@ from dataclasses import replace
 import pytest
 
 from conformance import examine, lint, recording
-from conformance.message import Connection, Edit, Evidence, Frame, Message, Octets, Request, Response, Turn
+from conformance.message import Connection, Edit, Evidence, Frame, Message, Octets, Request, Response
 from conformance.policy import Policy
 from conformance.rule import ERROR, NOTE, WARNING, Hits, Rule, load
 from conformance.settings import load as load_policy
+from conformance.turn import Turn
 
 RULES = load()
 DOUBLED = "> GET / HTTP/1.1\n> Host: a\n< HTTP/1.1 200 OK\n< Content-Length: 0\n< Server: a\n< Server: b\n"

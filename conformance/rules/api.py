@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from conformance import content, known, llm
-from conformance.message import Exchange, FieldLine, Request, Response, Turn
+from conformance.message import Exchange, FieldLine, Request, Response
 from conformance.policy import Policy
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted, shown
+from conformance.turn import Turn
 
 
 def _said(text: str, limit: int = 100) -> str:

@@ -35,9 +35,10 @@ from conformance.credential import (
     parameters,
 )
 from conformance.known import API_KEYS, CREDENTIALS
-from conformance.message import Exchange, FieldLine, Request, Response, Turn
+from conformance.message import Exchange, FieldLine, Request, Response
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted, shown
+from conformance.turn import Turn
 
 if TYPE_CHECKING:
     from conformance.policy import Policy

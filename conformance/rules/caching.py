@@ -11,9 +11,10 @@ from collections.abc import Mapping
 
 from conformance import grammar, known
 from conformance.llm import endpoint
-from conformance.message import Exchange, FieldLine, Fields, Message, Request, Response, Turn, split_members
+from conformance.message import Exchange, FieldLine, Fields, Message, Request, Response, split_members
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import quoted, shown
+from conformance.turn import Turn
 
 # delta-seconds = 1*DIGIT, here more than none (RFC 9111 §1.2.2); quoted too, which recipients ought to take
 _FRESH = re.compile(rb'(?i)(?P<name>s-maxage|max-age)[ \t]*=[ \t]*"?0*[1-9][0-9]*"?')

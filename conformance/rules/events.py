@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from conformance import content, llm, sse
 from conformance.grammar import parameters
 from conformance.history import SHOWN
-from conformance.message import Exchange, FieldLine, Message, Request, Response, Turn
+from conformance.message import Exchange, FieldLine, Message, Request, Response
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted, shown
+from conformance.turn import Turn
 
 _FIELDS = frozenset({b"data", b"event", b"id", b"retry"})
 _PINGS = frozenset({b"ping", b"keepalive", b"heartbeat"})

@@ -16,9 +16,10 @@ from collections.abc import Mapping
 
 from conformance import grammar
 from conformance.known import CREDENTIALS
-from conformance.message import Exchange, FieldLine, Legs, Message, Request, Response, Turn
+from conformance.message import Exchange, FieldLine, Legs, Message, Request, Response
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import mask_text, mask_value, quoted, shown
+from conformance.turn import Turn
 from conformance.websocket import accept, is_handshake
 
 OPENS = ("upgrade", "sec-websocket-key")

@@ -14,10 +14,11 @@ from itertools import pairwise
 from conformance import grammar
 from conformance.history import waits
 from conformance.known import JOINED
-from conformance.message import Digest, Legs, Response, Turn
+from conformance.message import Legs, Response
 from conformance.policy import Policy
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import shown
+from conformance.turn import Digest, Turn
 
 WINDOW = 600
 """Seconds between two tries: the longest backoff seen (Claude Code, codex) is minutes, a user's is longer."""

@@ -26,10 +26,11 @@ from conformance.known import (
     SESSION_HEADERS,
     named,
 )
-from conformance.message import Digest, Exchange, FieldLine, Legs, Request, Turn
+from conformance.message import Exchange, FieldLine, Legs, Request
 from conformance.policy import Policy, Session
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import is_placeholder, mask_text, quoted, shown
+from conformance.turn import Digest, Turn
 
 SHORT = 64 * 1024
 """Octets of a request that no agent summarises yet: below a tenth of the smallest context windows in use."""

@@ -11,9 +11,10 @@ from urllib.parse import urljoin, urlsplit
 
 from conformance.content import is_json, is_whole, media_type
 from conformance.llm import endpoint
-from conformance.message import Exchange, FieldLine, Message, Request, Response, Turn
+from conformance.message import Exchange, FieldLine, Message, Request, Response
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted, shown
+from conformance.turn import Turn
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 """Statuses that send the client to Location; 300 and 304 do not have to, 305 and 306 are gone."""
