@@ -47,7 +47,7 @@ MADE = {
         "name[:-1]": OF_WORDS,
     },
     "conformance.llm": {r"path + b'/?\\Z'": "compiled by the module itself, and looked at"},
-    "conformance.policy": {"value": THE_USERS, "_pattern(pattern)": THE_USERS},
+    "conformance.values": {"value": THE_USERS, "_pattern(pattern)": THE_USERS},
     "conformance.processes": {"pattern": "for what our own proxies print"},
     "conformance.recording": {"pattern": "of _LOOKS, which is looked at"},
     "conformance.redactor": {"b'|'.join(map(re.escape, credentials)) or b'(?!)'": OF_WORDS},
