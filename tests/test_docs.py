@@ -3,11 +3,13 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from conformance import manual
+from conformance.cli import main
 from conformance.rule import load
 
 ROOT = Path(__file__).parents[1]
@@ -53,6 +55,27 @@ def test_commands_of_the_readme_run(words: list[str], tmp_path: Path) -> None:
     )
     assert done.returncode in (0, 1), done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_samples_of_the_readme_are_what_is_printed(monkeypatch, capsys) -> None:
+    """Up to line ends, which depend on the width, and where ``[...]`` leaves something out."""
+    monkeypatch.chdir(ROOT)
+    main(["check", "recordings/incidents", "--isolated"])
+    printed = " ".join(capsys.readouterr().out.split())
+    samples = re.findall(r"```\n([^`]*   = [^`]*)```", README)
+    assert len(samples) == 2
+    for part in "[...]".join(samples).split("[...]"):
+        assert " ".join(part.split()) in printed
+
+
+def test_the_readme_counts_the_rules() -> None:
+    assert f'"selected": {sum(rule.by_default for rule in load().values())},' in README
+
+
+def test_extras_are_in_the_readme() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for extra in project["optional-dependencies"].keys() - {"dev"}:
+        assert f"\n| `{extra}` | " in README
 
 
 def test_relative_links_of_the_readme_lead_somewhere() -> None:
