@@ -49,11 +49,12 @@ _IN_TEXT = re.compile(
     )"""
 )
 # Not the parameters of a challenge: Bearer realm="data-plane"; nor, behind a challenge without any, the field line
-# that follows it.
+# that follows it; nor the version behind a path: GET /auth/basic HTTP/1.1.
 _BEARER_IN_TEXT = re.compile(
     rb"(?i)\b(bearer|basic)([ \t]+|\s+(?![\w\-]+:))"
     rb"(?!(?:realm|error|error_description|error_uri|scope|charset|resource_metadata"
-    rb"|authorization_uri|client_id|title|type)=\")([A-Za-z0-9+/_\-.~]{6,}+=*+)"
+    rb"|authorization_uri|client_id|title|type)=\"|HTTP/[0-9]\.[0-9](?![A-Za-z0-9+/_\-.~=]))"
+    rb"([A-Za-z0-9+/_\-.~]{6,}+=*+)"
 )
 # A field line, or a member of the same name, wherever it is quoted: raw octets, a parser's words, a log.
 _FIELD_IN_TEXT = re.compile(

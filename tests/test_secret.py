@@ -88,6 +88,8 @@ def test_text(text: bytes) -> None:
     [
         b"GET /v1/chat/completions?alt=sse HTTP/1.1",
         b'{"max_tokens": 5, "prompt_tokens": 1, "key": "value"}',
+        b"GET /auth/basic HTTP/1.1",
+        b"POST /oauth/bearer HTTP/1.1\r\nHost: a\r\n",
         b"task-1234567890",
         b"Bearer None",
         b'Bearer realm="data-plane"',
