@@ -226,6 +226,9 @@ class RecordOctets:
         flow = tcp.TCPFlow(leg.client, leg.server or connection.Server(address=None))
         flow.messages = [tcp.TCPMessage(*piece) for piece in taken]
         flow.comment = _named(leg)
+        if leg.server is not None:
+            # What the client asked for is not asked for a second time by mitmproxy.
+            flow.metadata["hoplint_leg"] = "server"
         try:
             self.recorder.write(mitm.flow_octets(flow))
         except Exception as problem:  # noqa: BLE001 - its text, or its traceback, may quote the octets

@@ -588,4 +588,5 @@ def _stream(flow: _Table, offset: int) -> Stream:
         flow=flow.text(b"id"),
         offset=offset,
         note=flow.text(b"comment"),
+        leg="server" if (flow.value(b"metadata") or {}).get("hoplint_leg") == "server" else None,
     )

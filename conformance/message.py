@@ -414,7 +414,8 @@ class Exchange:
     ended: float | None = None
     is_replay: bool = False
     leg: Side | None = None
-    """In a transcript: which side of a hop this is; ``server``: of the exchange above that is the client's."""
+    """In a transcript: which side of a hop this is; ``server``: of the exchange above that is the client's. In octets
+    that mitmproxy recorded on both of its sides, ``server`` is the one to the upstream."""
 
     def bare(self) -> Exchange:
         """The same exchange without contents and frames, for keeping."""
@@ -569,3 +570,5 @@ class Stream:
     offset: int | None = None
     note: str = ""
     note_line: int | None = None
+    leg: Side | None = None
+    """``server``: of what record-octets recorded, the side to the upstream, where the client's is recorded, too."""

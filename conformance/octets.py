@@ -223,6 +223,7 @@ def _exchange(
         started=None if head is None else stream.client.time_at(head.span.start),
         answered=None if answer is None else stream.server.time_at(answer.span.start),
         ended=None if answer is None else stream.server.time_at(answer.span.stop - 1),
+        leg=stream.leg,
     )
 
 

@@ -189,6 +189,15 @@ def test_a_websocket(proxied, tmp_path) -> None:
             got += connection.recv(65536)
     proxy.stop()
     assert legs(tmp_path / "out")["server"][1].startswith(granted + b"\x81\x02hi")
+    streams = [each for each in recorded(tmp_path / "out") if isinstance(each, Stream)]
+    assert sorted(each.leg or "" for each in streams) == ["", "server"]
+    # The key that mitmproxy passes on is no second use of it, nor a request a second try.
+    linter = lint.Linter(
+        {"websocket-key-reused": load()["websocket-key-reused"]}, None, lint.Settings(), "example"
+    )
+    for each in streams:
+        linter.take(each)
+    assert not linter.findings
 
 
 def test_in_a_tunnel_only_what_is_inside_of_its_tls(proxied, tmp_path) -> None:
