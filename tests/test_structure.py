@@ -162,6 +162,29 @@ def test_third_party_packages_have_one_seam(package: str) -> None:
     } == set()
 
 
+IMPURE = {
+    "os",
+    "sys",
+    "time",
+    "datetime",
+    "random",
+    "secrets",
+    "socket",
+    "pathlib",
+    "subprocess",
+    "threading",
+    "io",
+}
+
+
+@pytest.mark.parametrize("path", sorted((LIBRARY / "rules").glob("*.py")), ids=lambda path: path.stem)
+def test_rules_go_by_what_they_are_given(path: Path) -> None:
+    """``watch`` leaves a rule out where all that it read is as it was: it may read no clock, no file, no state."""
+    assert {name.split(".")[0] for name in imported(path)} & IMPURE == set()
+    tree = ast.parse(path.read_text())
+    assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Global | ast.Nonlocal)]
+
+
 def test_no_addon_imports_another_or_is_called_like_the_stdlib() -> None:
     # mitmproxy leaves the script's folder first on sys.path: addons/json.py would be everybody's json.
     names = {path.stem for path in ADDONS.glob("*.py")}
