@@ -166,7 +166,9 @@ def _claims(segment: bytes, key: bytes) -> bytes:
 
 # --- e-mail addresses
 
+# Not user information and the host behind it: with another host the request would go elsewhere.
 _EMAIL = re.compile(
+    rb"(?:://|\bCONNECT )[^/?#\s\"'<>]*@|"
     rb"(?<![A-Za-z0-9._+\-])([A-Za-z0-9._+\-]{1,64}+)(@|%40)((?:[A-Za-z0-9\-]{1,63}\.)+)([A-Za-z]{2,24})(?![A-Za-z0-9\-])"
 )
 
@@ -175,7 +177,9 @@ def without_emails(octets: bytes, key: bytes) -> bytes:
     """The octets with other letters in what looks like an e-mail address; the top-level domain stays."""
     if b"@" not in octets and b"%40" not in octets:
         return octets
-    return _EMAIL.sub(lambda m: letters(m[1], key) + m[2] + letters(m[3], key) + m[4], octets)
+    return _EMAIL.sub(
+        lambda m: m[0] if m[1] is None else letters(m[1], key) + m[2] + letters(m[3], key) + m[4], octets
+    )
 
 
 # --- prompts

@@ -126,6 +126,9 @@ def test_addresses() -> None:
     assert b"corp" not in made
     assert made.count(b".example") == 2
     assert made.endswith(b"; a@b, @x.y")
+    for url in (b"https://a:b@api.example/v1", b"CONNECT a:b@api.example:443"):
+        assert without_emails(url, KEY) == url
+    assert b"jane" not in without_emails(b"https://api.example?by=jane@corp.example", KEY)
     assert without_emails(b"a@corp.example b@corp.example", KEY).split()[0].split(b"@")[1] in without_emails(
         b"c@corp.example", KEY
     )
