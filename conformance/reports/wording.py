@@ -150,9 +150,11 @@ def parsers(run: Run) -> str:
         for name, (messages, no) in summary.parsers.items():
             asked[name] += messages
             refused[name] += no
-    return "; ".join(
-        f"{name} takes {asked[name] - refused[name]} of {plural(asked[name], 'message')}" for name in asked
-    )
+    alike: dict[str, list[str]] = {}
+    for name, messages in asked.items():
+        took = f"{messages - refused[name]} of {plural(messages, 'message')}"
+        alike.setdefault(took, []).append(name)
+    return "; ".join(f"{took} taken by {', '.join(names)}" for took, names in alike.items())
 
 
 def plural(count: int, noun: str) -> str:

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from conformance.finding import Finding, Location, Run, Suppressed
+from conformance.finding import Finding, Location, Run, Summary, Suppressed
 from conformance.reports import wording
 from conformance.rule import ERROR, load
 
@@ -30,6 +30,14 @@ def test_groups_and_what_else_is_in_them() -> None:
     assert wording.others([finding(None, part="stream", stream=1)] * 2) == "1 more place of the same stream"
     many = [finding(n) for n in range(1, 60, 2)]
     assert "and 17 more ranges" in wording.others(many)
+
+
+def test_parsers_that_take_as_many_are_named_together() -> None:
+    run = Run({})
+    assert wording.parsers(run) == ""
+    for counts in ({"a": (2, 0), "b": (2, 0), "c": (1, 1)}, {"a": (1, 0), "b": (1, 0)}):
+        run.recordings.append(Summary("x", "har", 2, 0, None, (), None, frozenset(), parsers=counts))
+    assert wording.parsers(run) == "3 of 3 messages taken by a, b; 0 of 1 message taken by c"
 
 
 def test_sources_have_links() -> None:
