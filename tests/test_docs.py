@@ -1,5 +1,6 @@
 """Generated pages are fresh, and what the README says to type works."""
 
+import json
 import re
 import subprocess
 import sys
@@ -68,8 +69,20 @@ def test_samples_of_the_readme_are_what_is_printed(monkeypatch, capsys) -> None:
         assert " ".join(part.split()) in printed
 
 
-def test_the_readme_counts_the_rules() -> None:
-    assert f'"selected": {sum(rule.by_default for rule in load().values())},' in README
+def test_the_json_of_the_readme_is_what_is_printed(monkeypatch, capsys) -> None:
+    monkeypatch.chdir(ROOT)
+    main(["check", "recordings/incidents/duplicate-server.http", "--isolated", "--format", "json"])
+    printed = json.loads(capsys.readouterr().out)
+    (sample,) = map(json.loads, re.findall(r"```json\n(.*?)```", README, re.DOTALL))
+    assert sample.keys() == printed.keys()
+    assert sample["recordings"][0].keys() == printed["recordings"][0].keys()
+    assert sample["tally"].keys() == printed["tally"].keys()
+    assert sample["tally"]["selected"] == printed["tally"]["selected"]
+    (shown,) = sample["findings"]
+    found = next(finding for finding in printed["findings"] if finding["rule"] == shown["rule"])
+    assert shown.keys() == found.keys()
+    for key in ("topic", "severity", "part", "field", "why", "rfc", "fix", "breaks"):
+        assert shown[key] == found[key]
 
 
 def test_extras_are_in_the_readme() -> None:
