@@ -202,6 +202,8 @@ class Examiner:
             )
             self.run(due, exchange, message, made)
         rules = self._exchange.rules(names)
+        if not all(message.verbatim for message in exchange.messages):
+            rules = without_verbatim(rules)
         self.run(watch.due(rules, exchange, watch.exchange(exchange, alike)), exchange, exchange, made)
         for frame in exchange.frames:
             self.run(self._frame, exchange, frame, made)
@@ -412,7 +414,9 @@ class Examiner:
         if exchange.response is not None and exchange.response.body is not None:
             held |= Evidence.BODY
         if exchange.response is not None or Evidence.ERROR in shared:
-            self.mark(held, "Exchange", "Refusal", "Response" if exchange.response is None else "Exchange")
+            verbatim = all(message.verbatim for message in exchange.messages)
+            scopes = ("Exchange", "Refusal", "Response" if exchange.response is None else "Exchange")
+            self.mark(held, *scopes, verbatim=verbatim)
         if exchange.frames:
             self.mark(held, "Frame")
 

@@ -361,7 +361,8 @@ def content_security_policy_malformed(response: Response) -> Hits:
     Of a directive that comes twice browsers take the first, a keyword without its quotes (``self``) names a
     host, a directive they cannot read they leave out: the page breaks, or the protection is not there. Of
     several policies each is enforced, so that a gateway's page stops working when the provider's is copied
-    beside it.
+    beside it: reported where two lines say the same directive, since policies about different things are often
+    kept apart. Report-Only enforces nothing, and may come as often as anybody likes.
 
     > If policy's directive set contains a directive whose name is directive name, continue.
 
@@ -390,7 +391,8 @@ def content_security_policy_malformed(response: Response) -> Hits:
         > Host: api.example
         < HTTP/1.1 200 OK
         < Date: Fri, 20 Nov 2026 03:14:15 GMT
-        < Content-Security-Policy: default-src 'self'; img-src *; upgrade-insecure-requests;
+        < Content-Security-Policy: default-src 'self'; img-src *; upgrade-insecure-requests; report-uri /a
+        < Content-Security-Policy: require-trusted-types-for 'script'; report-uri /b
         < Content-Length: 2
     """
     for name in _CSP:
@@ -398,9 +400,19 @@ def content_security_policy_malformed(response: Response) -> Hits:
         for line in lines:
             if not _UNPRINTABLE.search(line.value) and (problem := _wrong_policy(line.value)) is not None:
                 yield line, f"{line.shown_name} {problem}"
-        others = [line for line in lines if line.value != lines[0].value]
-        if others:
-            yield others[0], f"{line.shown_name} on {len(lines)} lines: browsers enforce each of them"
+    seen: dict[bytes, bytes] = {}
+    for line in response.fields.lines(_CSP[0]):
+        for directive in sorted(_directives(line.value)):
+            if seen.setdefault(directive, line.value) != line.value:
+                again = quoted(directive, 40)[1:-1]
+                yield line, f"{line.shown_name} says {again} on another line, too: browsers enforce both"
+                return
+
+
+def _directives(value: bytes) -> set[bytes]:
+    """The names of a policy's directives, but for those that say where reports go."""
+    names = {words[0].lower() for part in re.split(rb"[;,]", value) if (words := part.split())}
+    return names - {b"report-uri", b"report-to"}
 
 
 def _wrong_policy(value: bytes) -> str | None:

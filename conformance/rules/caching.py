@@ -512,8 +512,8 @@ def vary_malformed(response: Response) -> Hits:
     """Vary is malformed or defeats caching.
 
     Caches that cannot read it store nothing, or mix variants up: the stream of one client is the JSON of the
-    next. ``*`` says that no stored answer will ever do, which contradicts a lifetime; Host is part of the key
-    anyway.
+    next. ``*`` says that no stored answer will ever do, which contradicts a lifetime. Host, which Apache's
+    mod_rewrite names, is part of the key anyway and does no harm.
 
     > Vary = #( "*" / field-name )
 
@@ -555,8 +555,6 @@ def vary_malformed(response: Response) -> Hits:
         elif b"*" in members and (len(members) > 1 or _fresh_by(response.fields) is not None):
             beside = "other names" if len(members) > 1 else "a lifetime"
             yield line, f"{said} has * beside {beside}"
-        elif any(member.lower() == b"host" for member in members):
-            yield line, f"{said} names Host, which is part of what a cache looks up by"
 
 
 @rule("RFC 9110 §8.8.3", "RFC 7232 §2.3", severity=ERROR, fields=("etag",))
@@ -592,12 +590,14 @@ def etag_malformed(response: Response) -> Hits:
             yield line, f"ETag {shown(line.name, line.value)} is no entity tag"
 
 
-@rule("RFC 9110 §13.1.2", "RFC 7232 §3.2", severity=WARNING, fields=("if-none-match",))
+@rule("RFC 9110 §13.1.2", "RFC 7232 §3.2", severity=WARNING, fields=("if-none-match",), verbatim=True)
 def if_none_match_ignored(exchange: Exchange) -> Hits:
     """A matching If-None-Match was answered with 200.
 
     The content is sent again for nothing. A hop that computes its tags over what it has compressed and one that
-    does not evaluate what it passes on are the usual sources.
+    does not evaluate what it passes on are the usual sources. A request that says no-cache is let pass: Express
+    answers it in full on purpose, and fetch adds the word to whatever has a precondition of the caller's. So is
+    what a browser recorded: it shows the 200 that its cache made of a 304.
 
     > the origin server MUST NOT perform the requested method if the condition evaluates to false; instead, the
     > origin server MUST respond with either a) the 304 (Not Modified) status code if the request method is GET
@@ -627,7 +627,7 @@ def if_none_match_ignored(exchange: Exchange) -> Hits:
     if response is None or response.status != 200 or request.method not in (b"GET", b"HEAD"):
         return
     tag = response.fields.one("etag")
-    if tag is None or not _ENTITY_TAG.fullmatch(tag):
+    if tag is None or not _ENTITY_TAG.fullmatch(tag) or b"no-cache" in _said_directives(request.fields):
         return
     # "A recipient MUST use the weak comparison function" (RFC 9110 §13.1.2)
     asked = [member.removeprefix(b"W/") for member in request.fields.values("if-none-match")]

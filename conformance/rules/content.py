@@ -153,7 +153,8 @@ def _other_than_json(message: Message, octets: bytes) -> str | None:
     return "no JSON" if parsed.problem is not None and begin.isalpha() else None
 
 
-@rule("RFC 9110 §6.6.1", "RFC 7231 §7.1.1.2", severity=WARNING)
+# Not in a HAR: a browser shows what CORS and service workers let a page see of a response.
+@rule("RFC 9110 §6.6.1", "RFC 7231 §7.1.1.2", severity=WARNING, verbatim=True)
 def date_missing(exchange: Exchange) -> Hits:
     """A 2xx, 3xx or 4xx response has no Date.
 
@@ -198,7 +199,6 @@ def date_missing(exchange: Exchange) -> Hits:
         and "date" not in response.fields
         and 200 <= response.status <= 499
         and exchange.request.method != b"CONNECT"
-        and not _says_nothing(response)
     ):
         yield response, f"{response.status} without Date"
 
@@ -231,6 +231,9 @@ def content_type_missing(message: Message) -> Hits:
         >
         > {"model":"m"}
     """
+    # A browser shows a response from its cache with the fields of the 304 that let it be used.
+    if isinstance(message, Response) and not message.verbatim:
+        return
     if message.size and "content-type" not in message.fields and not _says_nothing(message):
         yield message, f"{message.size} octets of content without Content-Type"
 
@@ -953,7 +956,10 @@ def accept_ignored(exchange: Exchange) -> Hits:
     if response is None or not 200 <= response.status <= 299 or response.size == 0:
         return
     media = c.media_type(response)
-    if media is None or media in STREAMS or exchange.request.method == b"HEAD":
+    # Several ranges come as multipart/byteranges, whatever is in them (RFC 9110 §15.3.7.2).
+    if media is None or media in STREAMS or media == b"multipart/byteranges":
+        return
+    if exchange.request.method == b"HEAD":
         return
     ranges = _weighted(exchange.request, "accept")
     if ranges and not any(_admits(name, media) for name, weight in ranges if weight):

@@ -176,12 +176,19 @@ def test_hsts_where_nobody_enters(facts: str, asked: tuple[str, ...], fires: boo
         (["img-src *; img-src 'self'"], True),
         (["default_src 'self'"], True),
         (["default-src: 'self'"], True),
-        (["default-src 'self'", "img-src *"], True),
+        (["default-src 'self'", "img-src *"], False),
+        (["default-src 'self'; img-src *", "Img-Src 'none'"], True),
+        (["script-src 'self'; report-uri /a", "require-trusted-types-for 'script'; report-uri /b"], False),
     ],
 )
 def test_content_security_policies(values: list[str], fires: bool) -> None:
     found = answer(*(f"Content-Security-Policy: {value}" for value in values))
     assert found == ["content-security-policy-malformed"] * fires
+
+
+def test_policies_that_only_report_may_be_many() -> None:
+    values = ("default-src 'self'", "default-src 'none'")
+    assert answer(*(f"Content-Security-Policy-Report-Only: {value}" for value in values)) == []
 
 
 @pytest.mark.parametrize(
