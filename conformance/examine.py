@@ -202,9 +202,11 @@ class Examiner:
             )
             self.run(due, exchange, message, made)
         rules = self._exchange.rules(names)
-        if not all(message.verbatim for message in exchange.messages):
-            rules = without_verbatim(rules)
-        self.run(watch.due(rules, exchange, watch.exchange(exchange, alike)), exchange, exchange, made)
+        verbatim = all(message.verbatim for message in exchange.messages)
+        due = watch.due(
+            rules if verbatim else without_verbatim(rules), exchange, watch.exchange(exchange, alike)
+        )
+        self.run(due, exchange, exchange, made)
         for frame in exchange.frames:
             self.run(self._frame, exchange, frame, made)
         if self._connection:
