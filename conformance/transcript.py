@@ -559,6 +559,14 @@ def _one_line(text: str, text_of: Callable[[bytes], bytes]) -> str:
     return _UNSEEN.sub(_as_hex, words.decode("utf-8", "surrogatepass"))
 
 
+def _times(frames: Iterable[Frame]) -> Iterator[float]:
+    """When the frames came, as far as it is known of each: the notation has no gaps."""
+    for frame in frames:
+        if frame.time is None:
+            return
+        yield frame.time
+
+
 def _facts_of(exchange: Exchange, text_of: Callable[[bytes], bytes]) -> list[str]:
     partial = next(
         (part for part, message in (("request", exchange.request), ("response", exchange.response))
@@ -577,6 +585,7 @@ def _facts_of(exchange: Exchange, text_of: Callable[[bytes], bytes]) -> list[str
         "answered": exchange.answered,
         "ended": exchange.ended,
         "partial": partial,
+        "frame-times": " ".join(f"{time:f}" for time in _times(exchange.frames)) or None,
         "injected": " ".join(str(at) for at, frame in enumerate(exchange.frames, 1) if frame.injected)
         or None,
         "dropped": exchange.dropped or None,

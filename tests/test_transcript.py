@@ -107,7 +107,11 @@ def test_what_is_known_of_frames_but_not_on_the_wire() -> None:
     assert (exchange.dropped, exchange.server_name) == (1, "api.example")
     (again,) = parse(write(exchange))
     assert isinstance(again, Exchange)
-    assert [frame.injected for frame in again.frames] == [False, True, False]
+    assert [(frame.time, frame.injected) for frame in again.frames] == [
+        (1.5, False),
+        (3.0, True),
+        (None, False),
+    ]
     assert (again.dropped, again.server_name) == (1, "api.example")
     with pytest.raises(TranscriptError, match="injected takes numbers, not 'all'"):
         list(parse("@ injected: all\n"))
