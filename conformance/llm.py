@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-from conformance.content import document, is_whole
+from conformance.content import decoded, document, is_whole
 from conformance.message import Exchange, Request, Response
 from conformance.sse import Event, declared, events
 
@@ -508,12 +508,14 @@ def _reply(exchange: Exchange, response: Response) -> Reply | None:
     if form is None:
         return None
     told = Reply(form)
+    content: bytes | None = None
     said: list[Said]
     if declared(response):
         stream = pieces(response)
         if not stream:
             return None
         told.is_whole = is_over(exchange)
+        content = decoded(response)
         said = [(piece.said, piece.event.data, piece.type) for piece in stream if piece.is_json]
         shape = form.piece
     else:
@@ -527,26 +529,28 @@ def _reply(exchange: Exchange, response: Response) -> Reply | None:
         shape = form.whole
     if not any(is_of(form, one, kind) or error_in(one) for one, _, kind in said):
         return None
-    errors = (error_in(one) for one, octets, _ in said if octets is None or b"error" in octets)
-    told.error = next((error for error in errors if error is not None), None)
+    if content is None or b"error" in content:
+        errors = (error_in(one) for one, octets, _ in said if octets is None or b"error" in octets)
+        told.error = next((error for error in errors if error is not None), None)
     each = [(one,) for one in said]  # found in the first one, as a rule
-    models = (model for one in each for _, model in _hits(shape.model, one))
+    models = (model for one in each for _, model in _hits(shape.model, one, content))
     told.model = next((model for model in models if isinstance(model, str) and model), None)
-    told.speaks = any(_is_something(value) for one in each for _, value in _hits(shape.speaks, one))
-    told.has_usage = any(value for _, value in _hits(shape.usage, said))
+    told.speaks = any(_is_something(value) for one in each for _, value in _hits(shape.speaks, one, content))
+    told.has_usage = any(value for _, value in _hits(shape.usage, said, content))
     known: dict[tuple[str, ...], Hits] = {}
-    for key, value in _hits(shape.finish, said, known):
+    for key, value in _hits(shape.finish, said, content, known):
         if isinstance(value, str) and value:
             told.finish[key] = value
         else:
             told.finish.setdefault(key, "")
-    texts = [v for key, v in _hits(shape.text, said, known) if not form.choices or key[:1] == (0,)]
+    texts = [v for key, v in _hits(shape.text, said, content, known) if not form.choices or key[:1] == (0,)]
     told.text = "".join([text for text in texts if isinstance(text, str)])
     open_calls: dict[tuple[int, ...], Call] = {}
-    for one in said:  # in the order of the stream: one piece begins a call, others go on with it
-        for calls in shape.calls:
+    called = [calls for calls in shape.calls if content is None or calls.at.needle in content]
+    for one in said if called else ():  # in the order of the stream: one piece begins a call, others go on
+        for calls in called:
             if one[1] is None or calls.at.needle in one[1]:
-                for key, value in _hits((calls.at,), (one,)):
+                for key, value in _hits((calls.at,), (one,), content):
                     _add_call(told, open_calls, key, value, calls)
     return told
 
@@ -560,16 +564,22 @@ type Hits = list[tuple[tuple[int, ...], Any]]
 
 
 def _hits(
-    paths: tuple[Path, ...], said: Sequence[Said], known: dict[tuple[str, ...], Hits] | None = None
+    paths: tuple[Path, ...],
+    said: Sequence[Said],
+    content: bytes | None,
+    known: dict[tuple[str, ...], Hits] | None = None,
 ) -> Hits:
     """Every place in these documents that a path leads to; a last member that is missing is None.
 
-    All documents at once, step by step: a stream has hundreds. ``known``: the ways gone before in the same ones.
+    All documents at once, step by step: a stream has hundreds. ``content``: what they all stand in, if they are
+    events. ``known``: the ways gone before in the same ones.
     """
     hits: Hits = []
     for path in paths:
         needle, types, (*way, last) = path.needle, path.types, path.steps
         lists = () if types or "*" not in way else path.steps[: len(way) - way[::-1].index("*")]
+        if content is not None and not lists and needle not in content:
+            continue  # one search of the whole, and none of its hundreds of events
         here = known.get(lists) if known is not None and lists else None
         if here is None:
             here = [
