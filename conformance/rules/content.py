@@ -1257,13 +1257,14 @@ _CACHED = ("age", "x-cache", "cf-cache-status", "cache-status", "x-cache-status"
     *("RFC 9110 §6.6.1", "RFC 9110 §5.6.7", "RFC 7231 §7.1.1.2"),
     severity=WARNING,
     fields=("date",),
+    verbatim=True,
 )
 def date_skewed(exchange: Exchange) -> Hits:
     """Date differs from the time of recording by more than the tolerance.
 
     One of two clocks is wrong, the server's or the recorder's, and signatures, lifetimes of tokens and dates in
     Retry-After are judged by it. Five minutes are what AWS and most verifiers let pass. Answers out of a cache
-    bear the date on which they were made, and so do those that a recorder replays.
+    bear the date on which they were made, and so do those that a recorder replays or a browser had stored.
 
     > A recipient with a clock that receives a response message without a Date header field MUST record the time
     > it was received and append a corresponding Date header field to the message's header section if it is

@@ -582,6 +582,13 @@ def test_clocks(facts: dict[str, float], late: int, fires: bool) -> None:
     assert not skewed(("Age", "9"))
 
 
+def test_what_a_browser_had_stored_is_old() -> None:
+    sent = answered([], verbatim=False)
+    linter = Linter({"date-skewed": ALL["date-skewed"]}, None, Settings(), "example")
+    linter.take(Exchange(request=asked(verbatim=False), response=sent, started=1795144455.0 + 86400))
+    assert linter.findings == []
+
+
 @pytest.mark.parametrize(
     ("lines", "fires"),
     [

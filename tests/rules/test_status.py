@@ -238,6 +238,14 @@ def test_llm_apis_are_not_asked_for_challenges(profile: str) -> None:
 # ---- what a status answers
 
 
+def test_a_browser_may_not_show_what_its_cache_was_asked() -> None:
+    text = "@ recorder: har\n> GET / HTTP/1.1\n> Accept: */*\n< HTTP/1.1 206 Partial Content\n< Content-Range: bytes 0-1/2\n"
+    linter = Linter({"unrequested-206": load()["unrequested-206"]}, None, Settings(), "example")
+    for item in recording.parse(text):
+        linter.take(item)
+    assert linter.findings == []
+
+
 @pytest.mark.parametrize(
     ("start", "lines", "status", "answer", "rules"),
     [
