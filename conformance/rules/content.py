@@ -23,7 +23,7 @@ from urllib.parse import unquote_to_bytes
 
 from conformance import content as c
 from conformance import known
-from conformance.grammar import OWS, PARAMETER, QUOTED_STRING, date, parameters
+from conformance.grammar import OWS, PARAMETER, QUOTED_STRING, TOKEN, date, parameters
 from conformance.message import Exchange, FieldLine, Message, Request, Response, split_members
 from conformance.rule import ERROR, NOTE, WARNING, Hits, rule
 from conformance.secret import mask_text, quoted, shown
@@ -1185,11 +1185,15 @@ _ACCEPTS: Mapping[str, re.Pattern[bytes]] = {
 
 def _is_accept(name: str, member: bytes) -> bool:
     wanted, *rest = parameters(member)
+    weighted = False
     for part in rest:
         key, equals, value = part.partition(b"=")
         if equals and key.lower() == b"q":
+            weighted = True
             if not _QVALUE.fullmatch(value):
                 return False
+        elif weighted and name == "accept" and TOKEN.fullmatch(part):
+            continue  # accept-ext = OWS ";" OWS token [ "=" ... ], until 2022 (RFC 7231 §5.3.2)
         elif name != "accept" or (part and not PARAMETER.fullmatch(part)):
             return False
     return _ACCEPTS[name].fullmatch(wanted) is not None

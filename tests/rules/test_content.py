@@ -520,6 +520,7 @@ def test_other_boundaries_inside_of_parts() -> None:
         ("Accept", "*/*"),
         ("Accept", "text/*;q=0.123, application/json; version=1;q=1.000;ext=a"),
         ("Accept", 'multipart/mixed; boundary="a, b;q=2", text/event-stream'),
+        ("Accept", "text/html;level=1;q=0.5;ext, */*"),
         ("Accept", "application/json,"),  # empty-list-element
         ("Accept-Encoding", "gzip;q=1.0, identity; q=0.5, *;q=0"),
         ("Accept-Language", "de-CH-1996, en-US;q=0.7, *;q=0.5"),
@@ -535,6 +536,7 @@ def test_sound_accepts(name: str, value: str) -> None:
     [
         ("Accept", "json"),
         ("Accept", "*; q=.2, */*; q=.2"),
+        ("Accept", "text/html;ext;q=0.5"),
         ("Accept", "text/html;q=1.5"),
         ("Accept", "text/html;q=0.1234"),
         ("Accept", "text/html;q="),
