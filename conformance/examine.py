@@ -99,11 +99,13 @@ class Plan:
                 self.always.append(rule)
             for name in rule.fields:
                 self.by_field.setdefault(name, []).append(rule)
+        self.fields = frozenset(self.by_field)  # a set: a dictionary would be gone through for each message
+        """What rules are about."""
         self._known: dict[frozenset[str], tuple[Rule, ...]] = {}
 
     def rules(self, names: frozenset[str]) -> tuple[Rule, ...]:
         """Those that can matter where fields of these names occur."""
-        relevant = names.intersection(self.by_field)
+        relevant = names & self.fields
         known = self._known.get(relevant)
         if known is None:
             chosen = {rule.name: rule for name in sorted(relevant) for rule in self.by_field[name]}
@@ -214,7 +216,7 @@ class Examiner:
         # What a hop made of a request is no further request of the client's.
         if self._digester is not None and exchange.leg != "server":
             made.remembered = self._digester.digest(exchange)
-            made.names = names.intersection(self.turn.by_field)
+            made.names = names & self.turn.fields
         if (legs := of_journal(exchange)) is not None:
             self.legs(legs, made)
         made.refusals = (*exchange.refusals, *(replay(exchange) if judged is None else judged))
@@ -282,13 +284,15 @@ class Examiner:
         """
         policy, waiting = self.policy, iter(rules)
         rule: Rule | None = None
+        finding, most = rule, MOST
         while True:  # once, and once more behind each rule that raises
             try:
                 for rule in waiting:
-                    most = len(made.found) + MOST
                     for place, why in (
                         rule.check(subject, policy) if rule.wants_policy else rule.check(subject)
                     ):
+                        if finding is not rule:  # few ever do
+                            finding, most = rule, len(made.found) + MOST
                         if len(made.found) == most:
                             self.cut[rule.name] += 1
                             break
