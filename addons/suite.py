@@ -134,7 +134,10 @@ class Suite:
     def done(self) -> None:
         for addon in self.parts:
             if hasattr(addon, "done"):
-                addon.done()
+                try:
+                    addon.done()
+                except Exception:
+                    logger.exception("%s: failed in done", addon.name)
 
 
 addons = [Suite()]

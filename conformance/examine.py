@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from conformance import locate, secret
 from conformance.content import limits
 from conformance.finding import Entry, Finding, Heard
+from conformance.frames import unread
 from conformance.legs import of_journal
 from conformance.message import (
     Connection,
@@ -258,6 +259,8 @@ class Examiner:
                         self._run_octets(rule, stream, octets, refusal, made)
         if not (client.switched and not client.messages):
             self.mark(Evidence.OCTETS, "Octets")
+        if stream.exchanges and stream.exchanges[-1].frames:
+            self.unread.update(what for side in (client, server) if (what := unread(side.data, side.rest)))
         return made
 
     def legs(self, legs: Legs, made: Examined) -> None:

@@ -87,6 +87,20 @@ def frames(data: bytes, at: int) -> Iterator[WireFrame]:
         at = payload + length
 
 
+def unread(data: bytes, at: int) -> str | None:
+    """What of one side's frames is not looked at here, because there are too many of them."""
+    if (len(data) - at) // 2 <= MAX_MESSAGES:  # a frame has two octets at least
+        return None
+    count = sum(1 for _ in frames(data, at))
+    if count == MAX_FRAMES:
+        return f"WebSocket frames behind the first {MAX_FRAMES} of a side"
+    return (
+        f"WebSocket messages behind the first {MAX_MESSAGES} frames of a side"
+        if count > MAX_MESSAGES
+        else None
+    )
+
+
 def breaches(data: bytes, at: int, side: Side, opened: Response) -> tuple[Breach, ...]:
     """What the frames one side sent do against RFC 6455: of each kind the first, in order of the octets.
 

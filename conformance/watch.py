@@ -102,6 +102,14 @@ class _NotingLine(FieldLine):
     def __eq__(self, other: object) -> bool:
         return (self.name, self.value) == other
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __lt__(self, other: object) -> bool:
+        raise TypeError("field lines are in the order of their message")
+
+    __le__ = __gt__ = __ge__ = __lt__
+
     def __hash__(self) -> int:
         return hash((self.name, self.value))
 

@@ -212,12 +212,15 @@ class Talk:
         other.receive_data(data)
         list(other.events())
 
-    def exchange(self) -> Exchange:
+    def stream(self) -> Stream:
         client, server = (
             Octets(side=side, data=b"".join(self.sent[side]), times=tuple(self.times[side]))
             for side in ("client", "server")
         )
-        (found,) = split(Stream(client=client, server=server)).exchanges
+        return split(Stream(client=client, server=server))
+
+    def exchange(self) -> Exchange:
+        (found,) = self.stream().exchanges
         return found
 
 
@@ -319,6 +322,22 @@ def test_what_swells_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert carried(small * 5) == SURE * 3
     monkeypatch.setattr("conformance.frames.MAX_FRAMES", 2)
     assert carried(small * 5) == SURE * 2
+
+
+def test_what_is_beyond_the_limits_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    talk = Talk()
+    for _ in range(5):
+        talk.send("server", ws.TextMessage(data='{"type":"response.created","response":{"id":"r"}}'))
+    linter = Linter(load(), None, Settings(), "example")
+    linter.take(talk.stream())
+    assert not linter.notes()
+    monkeypatch.setattr("conformance.frames.MAX_MESSAGES", 3)
+    linter.take(talk.stream())
+    (note,) = linter.notes()
+    assert note == "not looked into: WebSocket messages behind the first 3 frames of a side (in 1 messages)"
+    monkeypatch.setattr("conformance.frames.MAX_FRAMES", 2)
+    linter.take(talk.stream())
+    assert "not looked into: WebSocket frames behind the first 2 of a side (in 1 messages)" in linter.notes()
 
 
 def test_the_rules_about_sessions_judge_octets_too() -> None:
