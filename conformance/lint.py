@@ -331,8 +331,10 @@ class Linter:
                 self.room_for_heads -= 1
                 entry = replace(entry, heads=locate.heads(exchange()))
             self.entries.append(entry)
-        self._fail(f"{self._path}#{made.number}", made.failures)
-        self._settle(made.found, (exchange(),) if made.has_ignores else ())
+        if made.failures:
+            self._fail(f"{self._path}#{made.number}", made.failures)
+        if made.found or made.has_ignores:
+            self._settle(made.found, (exchange(),) if made.has_ignores else ())
 
     def place_stream(
         self, made: ExaminedStream, exchange: Callable[[int], Exchange], stream: Callable[[], Stream]

@@ -396,6 +396,10 @@ def _ambiguous(message: Message) -> str | None:
 
 
 def _find_ambiguous(message: Message) -> str | None:
+    if "transfer-encoding" not in message.fields:
+        length = message.fields.one("content-length")
+        if length is not None and DIGITS.fullmatch(length):
+            return None  # as almost always
     codings = [coding.lower() for coding in message.fields.values("transfer-encoding")]
     lengths = set(message.fields.values("content-length"))
     if codings and message.version == b"HTTP/1.0":
