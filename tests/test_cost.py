@@ -142,7 +142,7 @@ def calls(exchanges: list[Exchange]) -> Counter[str]:
     return found
 
 
-@pytest.mark.parametrize(("streams", "bound"), [(False, 2100), (True, 3600)])
+@pytest.mark.parametrize(("streams", "bound"), [(False, 2000), (True, 3400)])
 def test_calls_for_an_exchange(streams: bool, bound: int) -> None:
     linted(agent(1, streams=streams), usual())  # imports, patterns
     more = calls(agent(LEARNING + MEASURED, streams=streams)) - calls(agent(LEARNING, streams=streams))
