@@ -67,6 +67,9 @@ def joined(address: str, processors: int) -> Iterator[Cluster]:
     """The cluster at an address, or with ``LOCAL`` one of so many processors of this machine. Raises ClusterError."""
     # Who lints recordings has not agreed to tell anybody of it.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Under `uv run` Ray would have each worker begin with `uv run` as well, in a copy of the folder it stands in, and
+    # this project's environment need not have Ray.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
         import ray
     except ImportError:
