@@ -8,7 +8,7 @@ import aiohttp
 
 
 async def seen(url: str, field: str) -> dict[str, object]:
-    timeout = aiohttp.ClientTimeout(total=5)
+    timeout = aiohttp.ClientTimeout(total=20)
     async with aiohttp.ClientSession() as session, session.get(url, timeout=timeout) as response:
         await response.read()
         return {"values": response.headers.getall(field, [])}

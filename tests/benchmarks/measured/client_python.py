@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 def with_httpx(url: str, field: str) -> list[str]:
     httpx = importlib.import_module(sys.argv[1])  # httpx or httpx2
-    with httpx.Client(timeout=5, follow_redirects=True, trust_env=False) as client:
+    with httpx.Client(timeout=20, follow_redirects=True, trust_env=False) as client:
         return client.get(url).headers.get_list(field)
 
 
@@ -18,14 +18,14 @@ def with_requests(url: str, field: str) -> list[str]:
 
     session = requests.Session()
     session.trust_env = False
-    return session.get(url, timeout=5).raw.headers.getlist(field)
+    return session.get(url, timeout=20).raw.headers.getlist(field)
 
 
 def with_http_client(url: str, field: str) -> list[str]:
     import http.client
 
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=5)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=20)
     connection.request("GET", parts.path)
     response = connection.getresponse()
     response.read()
@@ -35,7 +35,7 @@ def with_http_client(url: str, field: str) -> list[str]:
 def octets(url: str) -> bytes:
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname, parts.port), 5) as connection:
-        connection.settimeout(5)
+        connection.settimeout(20)
         connection.sendall(f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
         data = b""
         while piece := connection.recv(65536):
