@@ -49,7 +49,7 @@ def checked(interpreter: Path, recordings: list[str], *words: str) -> tuple[int,
     return done.returncode, done.stdout, ours
 
 
-@pytest.mark.parametrize("form", ["full", "gitlab"])
+@pytest.mark.parametrize("form", ["full", pytest.param("gitlab", marks=pytest.mark.heavy)])
 def test_the_report_is_that_of_one_process(form: str, python, recordings: list[str]) -> None:
     interpreter = python("ray")
     alone = checked(interpreter, recordings, "--format", form)
@@ -59,7 +59,7 @@ def test_the_report_is_that_of_one_process(form: str, python, recordings: list[s
         assert checked(interpreter, recordings, "--format", form, *words) == alone, words
 
 
-@pytest.mark.parametrize("work", [b"_alone", b"examine"])
+@pytest.mark.parametrize("work", [pytest.param(b"_alone", marks=pytest.mark.heavy), b"examine"])
 def test_a_worker_that_is_lost(work: bytes, python, recordings: list[str]) -> None:
     """While it lints a recording, or a piece of one."""
     interpreter = python("ray")

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "remeasure.py"
-LIGHT = ("h11", "httptools", "aiohttp=3.13.4", "aiohttp=3.14.5", "httpx", "uvicorn", "aiohttp server=3.14.5")
-HEAVY = ("curl", "node http", "node fetch", "undici", "go net/http", "requests", "node http server", "go net/http server",
+LIGHT = ("h11", "httptools", "aiohttp=3.13.4", "aiohttp=3.14.5", "httpx", "aiohttp server=3.14.5")
+HEAVY = ("curl", "uvicorn", "node http", "node fetch", "undici", "go net/http", "requests", "node http server", "go net/http server",
          "go ReverseProxy", "nginx", "haproxy", "mitmdump")  # fmt: skip
 
 

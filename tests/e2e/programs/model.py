@@ -7,7 +7,7 @@ An ordinary FastAPI app on uvicorn. It calls the agent's shell tool once per con
 ``--fail`` answers the first requests with these statuses (but for the model "small", which agents have beside the
 main one: there is no telling which comes first), ``--key`` refuses any other with 401,
 ``--close-first`` ends the first WebSocket with 1011 before an answer, ``--no-websocket`` refuses handshakes with
-426, ``--hold`` keeps every stream open behind its first event until somebody gets /received, for 10 s at most.
+426, ``--hold`` keeps every stream open behind its first event until somebody gets /received, for 5 s at most.
 ``GET /seen`` lists the requests so far, the oldest first.
 """
 
@@ -203,7 +203,7 @@ async def stream(events: list[dict | str]) -> AsyncIterator[str]:
         yield (f"event: {name}\n" if name else "") + f"data: {data}\n\n"
         if options.hold and number == 0:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(received.wait(), 10)
+                await asyncio.wait_for(received.wait(), 5)
             seen[-1]["passed_on"] = received.is_set()
         await asyncio.sleep(0)
 
