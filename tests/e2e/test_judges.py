@@ -15,8 +15,8 @@ import pytest
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "remeasure.py"
 LIGHT = ("h11", "httptools", "aiohttp=3.13.4", "aiohttp=3.14.5", "httpx", "aiohttp server=3.14.5")
-HEAVY = ("curl", "uvicorn", "node http", "node fetch", "undici", "go net/http", "requests", "node http server", "go net/http server",
-         "go ReverseProxy", "nginx", "haproxy", "mitmdump")  # fmt: skip
+HEAVY = ("curl", "uvicorn", "node http", "node fetch", "undici", "go net/http", "requests", "node http server",
+         "go net/http server", "go ReverseProxy", "nginx", "haproxy", "mitmdump")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [*LIGHT, *(pytest.param(name, marks=pytest.mark.heavy) for name in HEAVY)])
