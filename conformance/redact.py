@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 from conformance import flowfile, har, recording, scramble, secret, transcript
 from conformance.atomic import replacing
 from conformance.message import Exchange, Fields, Message, Octets, Request, Stream
-from conformance.redactor import Redacted, Redactor
+from conformance.redactor import Redacted, Redactor, digested
 
 KNOWN = 512
 """Different credentials that are looked for everywhere; recordings hold a few."""
@@ -192,23 +192,30 @@ def _flow(redactor: Redactor, flow: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _lines(redactor: Redactor, lines: list[list[bytes]]) -> list[list[bytes]]:
+    return [[name, redactor.field(name, value)] for name, value in lines]
+
+
 _LEFT = frozenset({"client_conn", "server_conn", "id", "type", "version"})
 
 
 def _head(redactor: Redactor, head: dict[str, Any] | None) -> dict[str, Any] | None:
     if head is None:
         return None
+    old = head["content"]
+    new = redactor.content(Message(fields=Fields(head["headers"]), body=old))
+
+    def lines(part: str) -> list[list[bytes]]:
+        made = _lines(redactor, head[part])
+        return [[name, digested(name, value, old, new)] for name, value in made] if old and new else made
+
     return {
         **redactor.anything({name: part for name, part in head.items() if name != "content"}),
-        "headers": _lines(redactor, head["headers"]),
-        "trailers": head["trailers"] and _lines(redactor, head["trailers"]),
-        "content": redactor.content(Message(fields=Fields(head["headers"]), body=head["content"])),
+        "headers": lines("headers"),
+        "trailers": head["trailers"] and lines("trailers"),
+        "content": new,
         **({"authority": redactor.field(b"host", head["authority"])} if "authority" in head else {}),
     }
-
-
-def _lines(redactor: Redactor, lines: list[list[bytes]]) -> list[list[bytes]]:
-    return [[name, redactor.field(name, value)] for name, value in lines]
 
 
 def _websocket(redactor: Redactor, websocket: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -6,8 +6,10 @@ compressed again to the same length, in any other coding it is left out if it ho
 
 from __future__ import annotations
 
+import hashlib
 import re
 import zlib
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -125,7 +127,12 @@ class Redactor:
         }
         if message.body is not None:
             made = self.content(message)
-            changes["body"] = bytes(message.body).translate(_CROSSED) if made is None else made
+            changes["body"] = new = bytes(message.body).translate(_CROSSED) if made is None else made
+            old = message.content
+            if old is not None and new != old:
+                for part in ("fields", "trailers"):
+                    lines = [(line.name, digested(line.name, line.value, old, new)) for line in changes[part]]
+                    changes[part] = Fields(lines)
         if isinstance(message, Request):
             changes["target"] = self.text(message.target)
         elif isinstance(message, Response):
@@ -151,16 +158,20 @@ class Redactor:
             made[done : message.wire.span.start] = self._lines(octets.data[done : message.wire.span.start])
             for line in (*message.wire.lines, *message.wire.trailer_lines):
                 made[line.span.start : line.span.stop] = self._lines(line.text) + line.ending
-            self._content(made, message)
+            new = self._content(made, message)
+            for line in (*message.wire.lines, *message.wire.trailer_lines) if new is not None else ():
+                name, colon, value = bytes(made[line.span.start : line.span.stop]).partition(b":")
+                value = digested(name, value, message.content or b"", new or b"")
+                made[line.span.start : line.span.stop] = name + colon + value
             done = message.wire.span.stop
         made[done:] = self._lines(octets.data[done:])
         return bytes(made)
 
-    def _content(self, made: bytearray, message: Message) -> None:
-        """Rewrite content where it lies, which may be in several chunks."""
+    def _content(self, made: bytearray, message: Message) -> bytes | None:
+        """Rewrite content where it lies, which may be in several chunks; what stands there now, if it is other."""
         wire = message.wire
         if wire is None or not message.content:
-            return
+            return None
         if wire.chunks:
             pieces = [(chunk.header.span.stop, chunk.received) for chunk in wire.chunks]
         else:
@@ -172,6 +183,7 @@ class Redactor:
         for start, size in pieces:
             made[start : start + size] = redacted[at : at + size]
             at += size
+        return redacted if redacted != message.content else None
 
     def _lines(self, octets: bytes) -> bytes:
         return b"".join(map(self._line, octets.splitlines(keepends=True)))
@@ -185,6 +197,15 @@ class Redactor:
         return name + colon + value[:at] + self.field(name, bare) + value[at + len(bare) :]
 
 
+def digested(name: bytes, value: bytes, old: bytes, new: bytes) -> bytes:
+    """The value of a field with the digests of the new content for those of the old one, which are as long."""
+    for hashed in _HASHES if name.lower() in _DIGESTS else ():
+        value = value.replace(b64encode(hashed(old).digest()), b64encode(hashed(new).digest()))
+    return value
+
+
+_DIGESTS = frozenset({b"content-digest", b"repr-digest", b"digest", b"content-md5"})
+_HASHES = (hashlib.md5, hashlib.sha1, hashlib.sha256, hashlib.sha512)  # RFC 9530 §5, RFC 1864
 _CROSSED = bytes(octet if octet == 0x0A else 0x78 for octet in range(256))
 """Lines stay lines: a transcript's are counted."""
 
