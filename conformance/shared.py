@@ -17,6 +17,7 @@ before it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
@@ -123,8 +124,6 @@ class Log:
 
     async def _run(self) -> None:
         """Round trips, as long as somebody waits for one or Redis is away."""
-        from redis.exceptions import RedisError
-
         pause = FIRST_PAUSE
         while self._next is not None or not self.is_reachable:
             if not self.is_reachable:
@@ -133,11 +132,12 @@ class Log:
             waiting, self._next = [self._next], None
             try:
                 await self._exchange()
-            except (RedisError, OSError, TimeoutError) as problem:
+            except Exception as problem:  # noqa: BLE001 - messages go on, and Redis is asked again
                 self._lost(problem)
                 waiting.append(self._next)
                 self._next = None
-                await self._redis.aclose()
+                with contextlib.suppress(Exception):  # the connection is lost already
+                    await self._redis.aclose()
             else:
                 pause = FIRST_PAUSE
                 self._found()
