@@ -150,8 +150,11 @@ def answering(octets: Mapping[str, bytes], *, keep: bool) -> Callable[[socket.so
     def answer(connection: socket.socket) -> None:
         while head := _head(connection)[0]:
             case = unquote(head.split(b" ")[1].decode()).lstrip("/")
-            connection.sendall(octets.get(case, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"))
-            if case in closed:
+            said = octets.get(case, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            connection.sendall(said)
+            # Who follows a redirect asks on the same connection, and may do so before it sees that it was closed.
+            follows = said.startswith(b"HTTP/1.1 302") and b"\r\nConnection: close\r\n" not in head + b"\r\n"
+            if case in closed and not follows:
                 break
         _hang_up(connection)
 
