@@ -36,7 +36,9 @@ def octets(url: str) -> bytes:
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname, parts.port), 5) as connection:
         connection.settimeout(20)
-        connection.sendall(f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode())
+        connection.sendall(
+            f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode()
+        )
         data = b""
         while piece := connection.recv(65536):
             data += piece
