@@ -233,7 +233,9 @@ def test_two_defects_are_two_findings() -> None:
     ]
 
 
-@pytest.mark.parametrize("body", [b"<html>", b'{"a":', gzip.compress(b"{}", mtime=0), b'{"a":NaN,', b"\xff\xff"])
+@pytest.mark.parametrize(
+    "body", [b"<html>", b'{"a":', gzip.compress(b"{}", mtime=0), b'{"a":NaN,', b"\xff\xff"]
+)
 def test_a_part_is_not_judged(body: bytes) -> None:
     lines = [("Content-Type", JSON)]
     assert names(asked(), answered(lines, body, partial=True)) == []
@@ -293,7 +295,9 @@ def test_content_that_does_not_decode(coding: str) -> None:
 
 def test_equal_codings_are_one_finding() -> None:
     lines = [("Content-Type", JSON), ("Content-Encoding", "gzip"), ("Content-Encoding", "x-gzip")]
-    assert names(asked(), answered(lines, gzip.compress(b"{}", mtime=0))) == ["content-encoding-applied-twice"]
+    assert names(asked(), answered(lines, gzip.compress(b"{}", mtime=0))) == [
+        "content-encoding-applied-twice"
+    ]
 
 
 @pytest.mark.parametrize(
