@@ -79,7 +79,8 @@ def test_bombs_do_not_go_off(coding: str, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(content, "LIMIT", 1 << 20)
     bomb = ENCODERS[coding](bytes(32 << 20))
     assert len(bomb) < 1 << 16
-    assert decoding(answer(bomb, ("Content-Encoding", coding))) == content.Decoding(None, None)
+    limit = f"content in {coding} that is more than 1 MiB"
+    assert decoding(answer(bomb, ("Content-Encoding", coding))) == content.Decoding(None, None, limit)
 
 
 def test_a_bomb_in_members_does_not_go_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +103,8 @@ def test_a_window_that_takes_too_much_memory_is_not_opened() -> None:
     parameters = zstandard.ZstdCompressionParameters(window_log=27, write_content_size=0)
     stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
     body = stream.compress(DATA) + stream.flush()
-    assert decoding(answer(body, ("Content-Encoding", "zstd"))) == content.Decoding(None, None)
+    limit = "content in zstd that is more than 64 MiB"
+    assert decoding(answer(body, ("Content-Encoding", "zstd"))) == content.Decoding(None, None, limit)
 
 
 @pytest.mark.parametrize(
