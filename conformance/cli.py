@@ -16,7 +16,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TextIO
 
@@ -27,6 +27,8 @@ from conformance.rule import OWN_RULES, RULES, Rule, Severity, UnknownName, load
 from conformance.secret import printable
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from conformance import lint
     from conformance.baseline import Known
     from conformance.recording import Recording
@@ -119,7 +121,8 @@ def _names(values: Iterable[str]) -> list[str]:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from conformance import cluster, jobs, lint, parsers, recording
+    from conformance import jobs, lint, recording
+    from conformance.verdict import NotInstalled
 
     prepared = _prepared(options)
     failures: list[str] = []
@@ -133,10 +136,7 @@ def _check(options: argparse.Namespace) -> int:
             failures.append(str(problem))
     processes = 1 if options.jobs is None and not options.ray else options.jobs or jobs.available()
     try:
-        with (
-            cluster.joined(options.ray, processes) if options.ray else nullcontext() as pool,
-            _progress(options) as progress,
-        ):
+        with _cluster(options.ray, processes) as pool, _progress(options) as progress:
             run = jobs.check(
                 paths,
                 prepared.rules,
@@ -146,9 +146,24 @@ def _check(options: argparse.Namespace) -> int:
                 jobs=processes,
                 pool=pool,
             )
-    except (parsers.NotInstalled, cluster.ClusterError) as problem:
+    except NotInstalled as problem:
         raise Failure(str(problem)) from None
     return _reported(options, prepared, run, failures)
+
+
+@contextmanager
+def _cluster(address: str | None, processes: int) -> Iterator[Executor | None]:
+    """The workers of the Ray cluster there, if one is named."""
+    if not address:
+        yield None
+        return
+    from conformance import cluster
+
+    try:
+        with cluster.joined(address, processes) as pool:
+            yield pool
+    except cluster.ClusterError as problem:
+        raise Failure(str(problem)) from None
 
 
 def _compare(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -57,6 +57,8 @@ def check(
         return lint.check(
             map(recording.read, paths), rules, policy=policy, settings=settings, progress=progress
         )
+    from concurrent.futures import ProcessPoolExecutor  # 7 ms that one process does not need
+
     # What is bounded or judged over all recordings is bounded and judged here.
     alone = replace(settings, scopes=())
     names = tuple(rules)

@@ -1,7 +1,6 @@
 """The loop: recordings x rules -> findings.
 
-Most rules name the fields they are about, so the rules that can matter for a message are found by its set of
-field names; agents send the same few sets over and over, and the answer is remembered per set.
+What rules say of one exchange by itself is found by ``examine``; here it is put beside what came before.
 
 Parsers are judges too: what the recorder refused, and what h11 refuses when the exchange is replayed, becomes a
 finding of the rule those words stand for, unless that rule has seen it already; words no rule stands for are

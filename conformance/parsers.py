@@ -29,7 +29,7 @@ from typing import Any, Literal, NamedTuple
 from conformance.grammar import TOKEN
 from conformance.message import Exchange, Message, Request
 from conformance.replay import head_of, is_judged, octets_of
-from conformance.verdict import Judged, Verdict
+from conformance.verdict import Judged, NotInstalled, Verdict
 
 PATIENCE = 10.0
 """Seconds that a parser may take for one message. The slowest takes milliseconds for a megabyte."""
@@ -41,10 +41,6 @@ LINE, LINES = 8190, 128
 """aiohttp's limits for one line and for the number of fields, as its client and server set them."""
 
 type Part = Literal["request", "response"]
-
-
-class NotInstalled(Exception):
-    """The parsers are not there; the text names the extra."""
 
 
 def require() -> None:

@@ -9,6 +9,10 @@ from typing import NamedTuple
 from conformance.message import Message
 
 
+class NotInstalled(Exception):
+    """The parsers are not there; the text names the extra."""
+
+
 class Verdict(NamedTuple):
     """What one real parser makes of a message."""
 

@@ -90,8 +90,8 @@ OURS: dict[str, set[str]] = {
     "arguments": {"rule"},
     "cli": {
         "addon", "arguments", "baseline", "changes", "cluster", "compatibility", "demo", "finding", "fix", "jobs", "lint",
-        "manual", "message", "mitm", "output", "parsers", "policy", "prepare", "processes", "recorder", "recording",
-        "redact", "reports", "rule", "run", "secret", "settings", "transcript",
+        "manual", "message", "mitm", "output", "policy", "prepare", "processes", "recorder", "recording",
+        "redact", "reports", "rule", "run", "secret", "settings", "transcript", "verdict",
     },
     "__main__": {"cli"},
     "__init__": {"finding", "lint", "message", "policy", "recording", "rule"},
