@@ -6,6 +6,7 @@ flow file it is the piece: see ``pieces``.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -64,7 +65,10 @@ def check(
     names = tuple(rules)
     task = pieces.task(names, policy, settings.severities, listing=settings.listing)
     ahead = AHEAD * max(1, min(jobs, tasks))
-    with ProcessPoolExecutor(min(jobs, tasks)) if pool is None else nullcontext(pool) as pool:
+    processes = min(jobs, tasks)
+    with (
+        ProcessPoolExecutor(processes, initializer=collect_rarely) if pool is None else nullcontext(pool)
+    ) as pool:
         # The largest first, so that none is begun when the others are done.
         whole = sorted((path for path in parts if len(parts[path]) == 1), key=_size, reverse=True)
         futures = {path: pool.submit(_alone, path, names, policy, alone) for path in whole}
@@ -88,6 +92,15 @@ def check(
     _bound(run.recordings)
     scoping.apply(run, settings.scopes, settings.today)
     return run
+
+
+def collect_rarely() -> None:
+    """Have this process look for cycles every 50,000 objects, not every 700.
+
+    What a flow is made of goes by its reference counts: to look for cycles in it, and again in all that is kept of
+    those before, found nothing and took 6 % of the time.
+    """
+    gc.set_threshold(50_000)
 
 
 def _pieces(path: str, settings: lint.Settings) -> list[Piece]:
