@@ -321,6 +321,24 @@ def limits(message: Message) -> Iterator[str]:
         yield "JSON that nests too deep, or holds too long a number"
 
 
+def is_ordinary_json(message: Message) -> bool:
+    """Whether the content is a JSON object or array, labelled as JSON, of which there is nothing to say as such.
+
+    That is: all of it is there, in UTF-8 without a mark; no member is there twice, no number is NaN or infinite.
+    """
+    found = json_of(message)
+    return (
+        found is not None
+        and found.problem is None
+        and found.encoding == "utf-8"
+        and not found.constants
+        and not found.repeated
+        and isinstance(found.value, dict | list)
+        and (media := media_type(message)) is not None
+        and is_json(media)
+    )
+
+
 def read_json(octets: bytes) -> Json | None:
     """Octets read as JSON; None where they nest too deep, or hold too long a number, for us."""
     made = Json()

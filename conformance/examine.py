@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from conformance import locate, secret
-from conformance.content import limits
+from conformance.content import is_ordinary_json, limits
 from conformance.finding import Entry, Finding, Heard
 from conformance.frames import unread
 from conformance.legs import of_journal
@@ -168,7 +168,10 @@ class Examiner:
         self._response = Plan([*scope("Message", []), *scope("Response", [])])
         self._exchange = Plan(scope("Exchange", []))
         self.watch = watch or Watch(self.policy)
+        self._judges_json = any(rule.odd_json for rule in rules.values())
         self._connection = scope("Connection", [])
+        self._beside: Evidence | None = None
+        """What the last exchange held that was judged beside the one before it."""
         self._numbered = numbered
         self.turn = Plan(scope("Turn", []))
         self._digester: Digester | None = None
@@ -201,8 +204,9 @@ class Examiner:
             rules = plan.rules(occurring)
             alike.append(like := watch.message(message))
             due = watch.due(
-                rules if message.verbatim else without_verbatim(rules), message, like, odd=is_odd(message)
-            )
+                rules if message.verbatim else without_verbatim(rules), message, like, odd=is_odd(message),
+                odd_json=not self._judges_json or not is_ordinary_json(message),
+            )  # fmt: skip
             self.run(due, exchange, message, made)
         rules = self._exchange.rules(names)
         verbatim = all(message.verbatim for message in exchange.messages)
@@ -278,7 +282,9 @@ class Examiner:
     def neighbours(self, before: Exchange, after: Exchange, side: Side, name: str, made: Examined) -> None:
         """What two exchanges in a row do to each other; neither with its content."""
         self.run(self._connection, after, Connection(side=side, id=name, before=before, after=after), made)
-        self.mark(Evidence.CONNECTION | after.evidence, "Connection")
+        if self._beside is not after.evidence:  # adding it up takes longer than the rules
+            self._beside = after.evidence
+            self.mark(Evidence.CONNECTION | after.evidence, "Connection")
 
     def run(self, rules: Sequence[Rule], exchange: Exchange | None, subject: object, made: Examined) -> None:
         """Run rules of one scope over a subject. This is the hot loop: some hundred calls an exchange.

@@ -121,6 +121,9 @@ class Rule:
     check: Callable[..., Hits] = field(repr=False)
     odd: bool = False
     """It finds something only in a message whose head is odd; see ``watch.is_odd``."""
+    odd_json: bool = False
+    """It finds something only in a message whose content is not an ordinary JSON document; see
+    ``content.is_ordinary_json``."""
 
     @property
     def by_default(self) -> bool:
@@ -192,12 +195,14 @@ def rule(
     breaks: Iterable[str] = (),
     verbatim: bool = False,
     odd: bool = False,
+    odd_json: bool = False,
 ) -> Callable[[Callable[..., Hits]], Callable[..., Hits]]:
     """Register a generator function as a rule.
 
     ``evidence`` is written as in the catalogue: ``"headers + body"`` needs both, ``"error | octets"`` any one.
     ``verbatim`` keeps the rule away from messages that a recorder rebuilt: framing, repeats, line ends.
-    ``odd`` keeps it away from messages with an everyday head (``watch.is_odd``), in which it never finds anything.
+    ``odd`` keeps it away from messages with an everyday head (``watch.is_odd``), in which it never finds anything;
+    ``odd_json`` from messages with ordinary JSON (``content.is_ordinary_json``).
     ``name`` is only for names that are not Python's, such as ``401-without-www-authenticate``.
     Raises RuleError for a function that does not look like a rule, naming its file and line.
     """
@@ -216,6 +221,7 @@ def rule(
             wants_policy=len(inspect.signature(check).parameters) == 2,
             verbatim=verbatim,
             odd=odd,
+            odd_json=odd_json,
             # `python -OO` removes docstrings; the rules work without, only their manual is gone.
             doc=inspect.getdoc(check) or "(no manual: Python runs without docstrings)",
             check=check,

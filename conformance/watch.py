@@ -199,8 +199,8 @@ class _Known:
         self.seen = 0
         self.reads: list[tuple[Rule, frozenset[str] | None]] | None = None
         """The rules that can matter, each with what it reads."""
-        self.due: dict[tuple[tuple[str, ...], bool], Sequence[Rule]] = {}
-        """By what has changed, and whether the head is odd."""
+        self.due: dict[tuple[tuple[str, ...], bool, bool], Sequence[Rule]] = {}
+        """By what has changed, whether the head is odd, and whether the content is."""
 
 
 class _Head(_Known):
@@ -277,15 +277,16 @@ class Watch:
         like: Likeness | None,
         *,
         odd: bool = True,
+        odd_json: bool = True,
     ) -> Sequence[Rule]:
         """Of the rules that can matter for a message or an exchange, those that may find something.
 
-        ``odd``: what ``is_odd`` says of a message.
+        ``odd``: what ``is_odd`` says of a message; ``odd_json``: it has other content than ordinary JSON.
         """
         if like is None:
-            return rules if odd else [rule for rule in rules if not rule.odd]
+            return [rule for rule in rules if (odd or not rule.odd) and (odd_json or not rule.odd_json)]
         known, changes = like
-        due = known.due.get((changes, odd))
+        due = known.due.get((changes, odd, odd_json))
         if due is None:
             if known.reads is None:
                 known.reads = [(rule, reads(rule, subject, self._policy)) for rule in rules]
@@ -298,11 +299,13 @@ class Watch:
                 [
                     rule
                     for rule, seen in known.reads
-                    if (odd or not rule.odd) and (seen is None or not seen.isdisjoint(changes))
+                    if (odd or not rule.odd)
+                    and (odd_json or not rule.odd_json)
+                    and (seen is None or not seen.isdisjoint(changes))
                 ]
             )
             if len(known.due) < KEPT_CHANGES:
-                known.due[changes, odd] = due
+                known.due[changes, odd, odd_json] = due
         return due
 
 

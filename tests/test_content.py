@@ -9,7 +9,17 @@ import pytest
 import zstandard
 
 from conformance import content
-from conformance.content import Undecodable, decoded, decoding, document, is_whole, json_of, kind, media_type
+from conformance.content import (
+    Undecodable,
+    decoded,
+    decoding,
+    document,
+    is_ordinary_json,
+    is_whole,
+    json_of,
+    kind,
+    media_type,
+)
 from conformance.message import Fields, Request, Response, Span, Wire
 
 DATA = b'{"object":"list","data":[]}' * 40
@@ -215,6 +225,25 @@ def test_json_that_does_not_parse(octets: bytes) -> None:
     assert found is not None
     assert found.problem is not None
     assert (found.value, found.is_sequence) == (None, False)
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        None, b"", b"{", b"1", b'"a"', b"<html>", b'{"a":NaN}', b'{"a":1,"a":2}', b"\xef\xbb\xbf{}", b'{"a":"\xe9"}',
+        b"{}\n{}", "{}".encode("utf-16"),
+    ],
+)  # fmt: skip
+def test_json_that_is_not_ordinary(octets: bytes | None) -> None:
+    labelled = ("Content-Type", "application/json; charset=utf-8")
+    assert is_ordinary_json(answer(b' {"a":[1,"\xc3\xa9"]}\n', labelled))
+    assert not is_ordinary_json(answer(octets, labelled))
+
+
+def test_json_with_another_label_is_not_ordinary() -> None:
+    assert not is_ordinary_json(answer(b"{}"))
+    assert not is_ordinary_json(answer(b"{}", ("Content-Type", "text/plain")))
+    assert not is_ordinary_json(answer(b"{}", ("Content-Type", "application/json"), partial=True))
 
 
 def test_documents_on_a_line_each_are_a_sequence() -> None:

@@ -19,6 +19,10 @@ ODD = (
     b"", b"a, ,b", b'"x', b"caf\xe9", b"None", b"Bearer None", b"a\rb", b"10.0.0.8", b"x" * 9000, b"-1", b"0",
     b"chunked, chunked", b"close, keep-alive", b"sk-ant-api03-abcdefghijklmnopqrstuvwxyz",
 )  # fmt: skip
+BODIES = (
+    None, b"", b"{", b'{"a": NaN}', b'{"a": 1, "a": 2}', b'\xef\xbb\xbf{"a": 1}', b'{"a": "\xe9"}', b'{"a":1}{"b":2}',
+    b"<html>", b"\x1f\x8b\x08", b"data: 1\n\n",
+)  # fmt: skip
 NAMES = (b"Content Length", b"Via", b"Retry-After", b"content-length", b"Date", b"Server", b"x-session-id")
 
 
@@ -48,7 +52,7 @@ def damaged[T: Message](message: T, pick: random.Random) -> T:
         case 3:
             lines[at : at + 1] = [FieldLine(pick.choice(NAMES), chosen.value)]
         case 4:
-            return replace(message, body=pick.choice((None, b"", b"{", b'{"a": NaN}', b"data: 1\n\n")))
+            return replace(message, body=pick.choice(BODIES))
         case _ if isinstance(message, Request):
             return replace(
                 message, target=pick.choice((b"/v1/v1/messages", b"/x?key=sk-1234567890123456", b"*"))
@@ -91,6 +95,7 @@ def test_what_is_found_is_the_same(seed: int, monkeypatch: pytest.MonkeyPatch) -
     with monkeypatch.context() as without:
         without.setattr(watch, "KEPT", 0)
         without.setattr(examine, "is_odd", lambda message: True)
+        without.setattr(examine, "is_ordinary_json", lambda message: False)
         everything = found(items)
     monkeypatch.setattr(watch, "KEPT", 10_000)
     monkeypatch.setattr(watch, "OFTEN", 1)

@@ -203,7 +203,7 @@ def date_missing(exchange: Exchange) -> Hits:
         yield response, f"{response.status} without Date"
 
 
-@rule("RFC 9110 §8.3", "RFC 7231 §3.1.1.5", severity=WARNING, evidence="body")
+@rule("RFC 9110 §8.3", "RFC 7231 §3.1.1.5", severity=WARNING, evidence="body", odd_json=True)
 def content_type_missing(message: Message) -> Hits:
     """A message with content has no Content-Type.
 
@@ -288,6 +288,7 @@ _BROKEN = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # control characters and fol
     severity=WARNING,
     evidence="headers + body",
     fields=("content-type",),
+    odd_json=True,
 )
 def content_type_mismatch(message: Message) -> Hits:
     """The content contradicts its Content-Type.
@@ -366,7 +367,7 @@ def _other_than_labelled(media: bytes, message: Message, octets: bytes) -> str |
     return "a JSON document" if is_document else None
 
 
-@rule("RFC 8259 §2", severity=ERROR, evidence="body", fields=("content-type",))
+@rule("RFC 8259 §2", severity=ERROR, evidence="body", fields=("content-type",), odd_json=True)
 def json_malformed(message: Message) -> Hits:
     """JSON content does not parse.
 
@@ -406,7 +407,9 @@ def json_malformed(message: Message) -> Hits:
         yield message, f"{len(octets)} octets of JSON that do not parse: {parsed.problem}"
 
 
-@rule("RFC 8259 §8.1", severity=ERROR, evidence="body", fields=("content-type",), verbatim=True)
+@rule(
+    "RFC 8259 §8.1", severity=ERROR, evidence="body", fields=("content-type",), verbatim=True, odd_json=True
+)
 def json_not_utf8(message: Message) -> Hits:
     r"""JSON content is not UTF-8 or begins with a byte order mark.
 
@@ -444,7 +447,7 @@ def json_not_utf8(message: Message) -> Hits:
         yield message, f"JSON that {what.get(parsed.encoding, f'is {parsed.encoding.upper()}')}"
 
 
-@rule("RFC 8259 §6", severity=ERROR, evidence="body", fields=("content-type",))
+@rule("RFC 8259 §6", severity=ERROR, evidence="body", fields=("content-type",), odd_json=True)
 def json_nan_or_infinity(message: Message) -> Hits:
     """JSON content holds NaN or Infinity.
 
@@ -479,7 +482,7 @@ def json_nan_or_infinity(message: Message) -> Hits:
         yield message, f"JSON with {' and '.join(parsed.constants)}"
 
 
-@rule("RFC 8259 §4", severity=WARNING, evidence="body", fields=("content-type",))
+@rule("RFC 8259 §4", severity=WARNING, evidence="body", fields=("content-type",), odd_json=True)
 def json_duplicate_member(message: Message) -> Hits:
     """A JSON object names a member twice.
 
@@ -573,6 +576,7 @@ def content_encoding_undecodable(message: Message) -> Hits:
     evidence="headers + body",
     fields=("content-type",),
     verbatim=True,
+    odd_json=True,
 )
 def compressed_content_without_content_encoding(message: Message) -> Hits:
     r"""The content is compressed but has no Content-Encoding.

@@ -138,10 +138,12 @@ def _bare(value: bytes) -> bytes:
 
 def _secrets(request: Request, least: int = LEAST) -> dict[bytes, FieldLine]:
     """The credentials of a request that are long enough to be told from words."""
+    fields = request.fields
     return {
         value: line
-        for line in request.fields
-        if line.key in _CREDENTIALS and len(value := _bare(line.value)) >= least and not is_placeholder(value)
+        for name in sorted(fields.names & _CREDENTIALS)
+        for line in fields.lines(name)
+        if len(value := _bare(line.value)) >= least and not is_placeholder(value)
     }
 
 
@@ -347,6 +349,8 @@ _JWT = re.compile(
 _MAY_HOLD_KEY = re.compile(
     rb"sk-|gsk_|xai-|hf_|pplx-|gh[pousr]_|github_pat_|glpat-|AIza|ya29\.|xox[abprs]-|eyJ"
 )
+_LEAST_KEY = 23
+"""Octets of the shortest for which ``_KEY`` and ``_JWT`` look."""
 _FAKE = re.compile(
     rb"(?i)test|fake|example|dummy|sample|demo|mock|placeholder|redact|mask|your|change|1234|abcd|secret|none|null|"
     rb"not-a|sha256|foo|bar|client|master|local|lorem|dead|beef|key|token|virtual|gateway|worker|router|invalid|wrong|"
@@ -389,7 +393,7 @@ def secret_in_recording(message: Message) -> Hits:
     if not _MAY_HOLD_KEY.search(message.fields.block):
         return
     for line in message.fields:
-        if _MAY_HOLD_KEY.search(line.value) and _looks_live(line.value):
+        if len(line[1]) >= _LEAST_KEY and _MAY_HOLD_KEY.search(line[1]) and _looks_live(line[1]):
             yield (
                 line,
                 f"{line.shown_name} {shown(line.name, mask_text(line.value))} looks like a live credential",
@@ -631,6 +635,8 @@ _PROMPTING = re.compile(
 )
 LARGE = 4096
 """Octets of one value: half of what most servers take in one line."""
+LONG = 60
+"""Octets of one value: a dozen words have more."""
 
 
 @rule("RFC 9110 §5.4", "RFC 9110 §5.5", "RFC 7230 §3.2.4", "RFC 7230 §3.2.5", severity=WARNING)
@@ -658,21 +664,27 @@ def prompt_text_in_header(request: Request) -> Hits:
         > X-Trace-Input: sha256-4d967a30111bf29f
         > X-Title: My evaluation of agents
     """
+    prompting = _prompting(request.fields.names)
     for line in request.fields:
-        size = len(line.value)
-        # Text has spaces.
-        if (
-            (size < LARGE and b" " not in line.value)
-            or (name := line.key) in _ORDINARY
-            or is_secret_field(line.name)
-        ):
+        size = len(line[1])
+        if size < LONG and not prompting:  # as almost all
+            continue
+        if b" " not in line.value and size < LARGE:
+            continue
+        if (name := line.key) in _ORDINARY or is_secret_field(line.name):
             continue
         if size >= LARGE and not name.startswith("sec-"):
             yield line, f"{line.shown_name} holds {size} octets"
-        elif (size >= 60 and _WORDS.search(line.value)) or (
-            _PROMPTING.search(name) and _FEW_WORDS.search(line.value)
+        elif (size >= LONG and _WORDS.search(line.value)) or (
+            name in prompting and _FEW_WORDS.search(line.value)
         ):
             yield line, f"{line.shown_name} holds text: {shown(line.name, line.value, 50)}"
+
+
+@lru_cache(maxsize=1024)  # a recording has a few sets of fields, over and over
+def _prompting(names: frozenset[str]) -> frozenset[str]:
+    """Those whose names say that they hold what is asked."""
+    return frozenset(name for name in names if _PROMPTING.search(name))
 
 
 # --- towards the client

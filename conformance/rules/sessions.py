@@ -569,11 +569,12 @@ def conflicting_session_ids(request: Request, policy: Policy) -> Hits:
             if lines[name].value != lines[first].value and name not in done:
                 done.add(name)
                 yield lines[name], _disagree(lines[name], lines[first])
-    if done or not any(names & lines.keys() for _, names in IN_BODY):
+    shared = [(members, given) for members, names in IN_BODY if (given := names & lines.keys())]
+    if done or not shared:
         return
     for member, said in body_ids(document(request)):
-        for members, names in IN_BODY:
-            for name in sorted(names & lines.keys()) if member in members else ():
+        for members, given in shared:
+            for name in sorted(given) if member in members else ():
                 line = lines[name]
                 if line.value.decode("latin-1") != said and member not in done:
                     done.add(member)
