@@ -7,7 +7,9 @@ with a field it does not know. Values stay octets; the format's UTF-8 is looked 
 from __future__ import annotations
 
 import codecs
+import re
 from dataclasses import dataclass
+from itertools import accumulate, repeat
 from typing import NamedTuple
 
 from conformance.content import decoded, media_type
@@ -72,6 +74,33 @@ def parse(octets: bytes) -> EventStream:
     >>> found.events[0].type, found.events[0].data, found.pending.data
     (b'a', b'1\n2', b'lost')
     """
+    return _parse_ordinary(octets) or _parse(octets)
+
+
+_ORDINARY = re.compile(rb"(?m)^(?:event: (.+)\n)?data: (.*)\n\n")
+
+
+def _parse_ordinary(octets: bytes) -> EventStream | None:
+    """The same in less time, where each event is a line of data, perhaps with its type before it; else None.
+
+    So the servers of LLM APIs write them, with LF.
+    """
+    if not octets.startswith((b"data: ", b"event: ")) or b"\r" in octets:
+        return None
+    found = _ORDINARY.findall(octets)
+    sizes = [len(kind) + len(data) + (16 if kind else 8) for kind, data in found]
+    stops = list(accumulate(sizes, initial=0))
+    if stops[-1] != len(octets):
+        return None  # there is something between them
+    kinds, data = zip(*found, strict=True)
+    lines = accumulate([3 if kind else 2 for kind in kinds], initial=1)
+    columns = zip(kinds, data, repeat(b""), stops, stops[1:], lines, strict=False)
+    # What Event._make does, without a call of Python's for each.
+    events = tuple(map(tuple.__new__, repeat(Event), columns))
+    return EventStream(events, None, 2 * len(kinds) - kinds.count(b""), 0, (), 0, None)
+
+
+def _parse(octets: bytes) -> EventStream:
     events: list[Event] = []
     strays: list[Line] = []
     data: list[bytes] = []

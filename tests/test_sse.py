@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from conformance.message import Fields, Response
-from conformance.sse import STRAYS, Event, EventStream, declared, events, parse, undecodable
+from conformance.sse import STRAYS, Event, EventStream, _parse, declared, events, parse, undecodable
 
 
 def by_the_book(octets: bytes) -> tuple[list[tuple[bytes, bytes, bytes]], int | None]:
@@ -85,6 +85,23 @@ def test_any_octets_are_read(octets: bytes) -> None:
     assert found.known + found.comments + found.strayed <= len(octets)
     for event in found.events:
         assert 0 <= event.start < event.stop <= len(octets)
+
+
+NEARLY = [
+    b"data: 1\n\n", b"event: a\ndata: 2\n\n", b"data: data: 3\n\n", b"event: event: b\ndata: \n\n", b"event: \n",
+    b"event: c\n", b"data: 4\n", b"data:5\n\n", b": hi\n\n", b"\n", b"\r", b"id: 6\n", b"x", b"\xef\xbb\xbf", b"\x85\x0b",
+]  # fmt: skip
+"""What streams that are read the short way consist of, and what there might be between."""
+
+
+@given(st.lists(st.sampled_from(NEARLY), max_size=12).map(b"".join))
+@example(b"data: 1\n\n")
+@example(b"data: 1\n\nevent: a\ndata: 2\n\n")
+@example(b"data: 1\n\ndata: 2\n")
+@example(b"data: 1\n\nevent: a\n\n")
+@example(b"event: a\nevent: b\ndata: 1\n\n")
+def test_ordinary_streams_are_read_as_all_others(octets: bytes) -> None:
+    assert parse(octets) == _parse(octets)
 
 
 def test_places() -> None:
