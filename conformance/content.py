@@ -448,4 +448,6 @@ def kind(octets: bytes) -> str | None:
     head = octets[:1024]
     if head[:1] in (b"{", b"["):
         return None  # which no kind begins with, and almost everything is JSON
+    if head.startswith((b"data:", b"event:")):
+        return "event-stream"  # as almost everything else
     return next((name for name, pattern in _KINDS if pattern.match(head)), None)

@@ -77,6 +77,11 @@ def _named(piece: llm.Piece) -> str:
     return quoted(piece.type.encode() or piece.event.type or b"data", 60)
 
 
+def _placed(piece: llm.Piece) -> str:
+    """The same, with where it stands."""
+    return f"{_named(piece)} (line {piece.event.line} of the content)"
+
+
 def _content_type(message: Message) -> FieldLine | Message:
     return next(iter(message.fields.lines("content-type")), message)
 
@@ -1179,7 +1184,7 @@ def done_marker_missing(exchange: Exchange) -> Hits:
         <
     """
     found = _ended(exchange)
-    if found is not None and found[0].done and not any(piece.is_done for piece in found[1]):
+    if found is not None and found[0].done and not any(piece.is_done for piece in reversed(found[1])):
         assert exchange.response is not None
         yield exchange.response, f"the stream of {len(found[1])} events ends without data: [DONE]"
 
@@ -1421,7 +1426,7 @@ def event_after_terminal_event(exchange: Exchange) -> Hits:
             assert exchange.response is not None
             yield (
                 exchange.response,
-                f"{_named(piece)} (line {piece.event.line} of the content) follows {_named(closed)}",
+                f"{_placed(piece)} follows {_named(closed)}",
             )
             return
         if piece.is_done or piece.type in form.closes:
@@ -1529,23 +1534,25 @@ def event_stream_out_of_order(exchange: Exchange) -> Hits:
     begun: set[int] = set()
     for piece in pieces:
         kind = piece.type
-        where = f"{_named(piece)} (line {piece.event.line} of the content)"
         if kind == form.opens:
             if is_open:
-                yield exchange.response, f"{where} opens the stream a second time"
+                yield exchange.response, f"{_placed(piece)} opens the stream a second time"
                 return
             is_open = True
         elif not is_open and kind not in form.alone and _is_part(form, piece):
-            yield exchange.response, f"{where} comes before {form.opens}"
+            yield exchange.response, f"{_placed(piece)} comes before {form.opens}"
             return
         index = piece.said.get("index") if isinstance(piece.said, dict) else None
         if isinstance(index, int) and (kind in form.blocks or kind in form.blocks.values()):
             opener = form.blocks.get(kind)
             if opener is not None and index not in begun:
-                yield exchange.response, f"{where} is about block {index}, which no {opener} has begun"
+                yield (
+                    exchange.response,
+                    f"{_placed(piece)} is about block {index}, which no {opener} has begun",
+                )
                 return
             if opener is None and index in begun:
-                yield exchange.response, f"{where} begins block {index} a second time"
+                yield exchange.response, f"{_placed(piece)} begins block {index} a second time"
                 return
             begun.add(index)
 
