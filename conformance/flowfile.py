@@ -19,9 +19,11 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, BinaryIO
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from conformance.message import (
+    NO_FIELDS,
     Edit,
     Evidence,
     Exchange,
@@ -34,6 +36,9 @@ from conformance.message import (
     Side,
     Stream,
 )
+
+if TYPE_CHECKING:
+    from functools import _lru_cache_wrapper
 
 OLDEST, NEWEST = 19, 21
 """Flow format versions that are read here; see ``mitmproxy/io/compat.py`` for what each one changed."""
@@ -171,33 +176,28 @@ class _Table:
     def __init__(self, data: bytes, start: int, stop: int) -> None:
         self.data = data
         self.spans = spans = dict[bytes, tuple[int, int, int]]()
-        find = data.find
+        key: bytes | None = None
         at = start
-        while at < stop:
-            # The same steps twice, written out: as a function they would take half as long again.
-            if data[at + 1] == _COLON:  # one digit, as most are: no search, no slice
+        while at < stop:  # keys and values by turns
+            if data[at + 1] == _COLON:  # one digit or two, as most are: no search, no slice
                 begin = at + 2
                 end = begin + data[at] - _ZERO
+            elif data[at + 2] == _COLON:
+                begin = at + 3
+                end = begin + 10 * data[at] + data[at + 1] - 11 * _ZERO
             else:
-                colon = find(b":", at, at + 13)
+                colon = data.find(b":", at, at + 13)
                 begin = colon + 1
                 end = begin + int(data[at:colon])
             if end < begin:
                 raise _FlowError("a length is negative")
-            key = data[begin:end]
             at = end + 1
-            if data[at + 1] == _COLON:
-                begin = at + 2
-                end = begin + data[at] - _ZERO
+            if key is None:
+                key = data[begin:end]
             else:
-                colon = find(b":", at, at + 13)
-                begin = colon + 1
-                end = begin + int(data[at:colon])
-            if end < begin:
-                raise _FlowError("a length is negative")
-            spans[key] = (begin, end, data[end])
-            at = end + 1
-        if at != stop:
+                spans[key] = (begin, end, data[end])
+                key = None
+        if at != stop or key is not None:
             raise _FlowError("a value in this flow is longer than what it stands in")
 
     def octets(self, name: bytes) -> bytes:
@@ -235,7 +235,7 @@ class _Table:
         """``[[name, value], ...]``; null is no field."""
         start, stop, tag = self.spans[name]
         if tag == _NULL:
-            return Fields()
+            return NO_FIELDS
         if tag != _LIST:
             raise _FlowError(f"'{name.decode('latin-1')}' is not a list")
         return Fields(_pairs(self.data, start, stop))
@@ -252,23 +252,34 @@ _KEPT_LINES, _KEPT_LENGTH = 4096, 1024
 
 
 def _pairs(data: bytes, at: int, stop: int) -> list[tuple[bytes, bytes]]:
-    find = data.find
+    # Lines end in ",]". Where every piece between two of these is as long as it says, none stood in a value.
+    *lines, rest = data[at:stop].split(b",]")
     pairs = []
-    while at < stop:
-        colon = find(b":", at, at + 13)
-        start = colon + 1
-        end = start + int(data[at:colon])
-        line = data[start:end]
-        if data[end] != _LIST:
-            raise _FlowError("a header is not a list of a name and a value")
+    for line in lines:
         pair = _lines.get(line)
         if pair is None:
-            pair = _pair(line)
+            length, _, inner = line.partition(b":")
+            if int(length) != len(inner) + 1:
+                return _walked(data, at, stop)
+            pair = _pair(inner + b",")
             if len(line) <= _KEPT_LENGTH:
                 if len(_lines) >= _KEPT_LINES:
                     _lines.clear()
                 _lines[line] = pair
         pairs.append(pair)
+    return _walked(data, at, stop) if rest else pairs
+
+
+def _walked(data: bytes, at: int, stop: int) -> list[tuple[bytes, bytes]]:
+    """The same, from length to length."""
+    pairs = []
+    while at < stop:
+        colon = data.find(b":", at, at + 13)
+        start = colon + 1
+        end = start + int(data[at:colon])
+        if data[end] != _LIST:
+            raise _FlowError("a header is not a list of a name and a value")
+        pairs.append(_pair(data[start:end]))
         at = end + 1
     if at != stop:
         raise _FlowError("a header is longer than the list it stands in")
@@ -382,14 +393,15 @@ _OPCODES: dict[int, Any] = {1: "TEXT", 2: "BINARY"}
 _INTERIM_AS_FINAL = (
     "mitmproxy took this interim response for the final one, which it threw away (its issue 2229)"
 )
+_NOT_WHOLE = "an HTTP flow without a request or without its connections"
 
 
 def _exchange(flow: _Table, number: int, offset: int) -> Exchange:
     head = flow.table(b"request")
-    client = _connection(flow, b"client_conn")
-    server = _connection(flow, b"server_conn")
-    if head is None or client is None or server is None:
-        raise _FlowError("an HTTP flow without a request or without its connections")
+    if head is None:
+        raise _FlowError(_NOT_WHOLE)
+    client_connection, server_name = _of_connection(flow, b"client_conn", _client)
+    server_connection, upstream = _of_connection(flow, b"server_conn", _server)
     request = _request(head)
     metadata = flow.value(b"metadata") or {}
     response: Response | None = None
@@ -433,13 +445,10 @@ def _exchange(flow: _Table, number: int, offset: int) -> Exchange:
         offset=offset,
         note=flow.text(b"comment"),
         scheme=head.octets(b"scheme") or b"http",
-        # In reverse mode mitmproxy may have written the Host field, and TLS asked for the proxy's own name.
-        server_name=None if client.text(b"proxy_mode").startswith("reverse") else client.text(b"sni") or None,
-        upstream=_address(server),
-        client_connection=client.text(b"id"),
-        # mitmproxy makes the object before it connects: requests that were answered without asking any server
-        # share it, and were not sent on one connection.
-        server_connection=server.text(b"id") if server.octets(b"timestamp_start") else None,
+        server_name=server_name,
+        upstream=upstream,
+        client_connection=client_connection,
+        server_connection=server_connection,
         started=head.number(b"timestamp_start"),
         answered=answered,
         ended=ended,
@@ -448,24 +457,36 @@ def _exchange(flow: _Table, number: int, offset: int) -> Exchange:
     return _with_journal(exchange, metadata) if metadata else exchange
 
 
-_connections: dict[bytes, _Table] = {}
-"""Connections read before: they stand in every flow that was sent on them, to the octet, and are a fifth of the
-work of reading it."""
-_KEPT_CONNECTIONS, _LONGEST_CONNECTION = 64, 16_384
+_LONGEST_CONNECTION = 16_384
 
 
-def _connection(flow: _Table, name: bytes) -> _Table | None:
+def _of_connection[T](flow: _Table, name: bytes, facts: _lru_cache_wrapper[T]) -> T:
+    """What is asked of a connection. It stands in every flow that was sent on it, to the octet: remembered."""
     start, stop, tag = flow.spans[name]
-    if tag != _DICT or stop - start > _LONGEST_CONNECTION:
-        return flow.table(name)
+    if tag == _NULL:
+        raise _FlowError(_NOT_WHOLE)
+    if tag != _DICT:
+        raise _FlowError(f"'{name.decode('latin-1')}' is not a dictionary")
     octets = flow.data[start:stop]
-    table = _connections.get(octets)
-    if table is None:
-        table = _Table(octets, 0, len(octets))
-        if len(_connections) >= _KEPT_CONNECTIONS:
-            _connections.clear()
-        _connections[octets] = table
-    return table
+    return facts(octets) if len(octets) <= _LONGEST_CONNECTION else facts.__wrapped__(octets)
+
+
+@lru_cache(maxsize=64)
+def _client(octets: bytes) -> tuple[str, str | None]:
+    """The id, and the name that TLS was asked for."""
+    table = _Table(octets, 0, len(octets))
+    # In reverse mode mitmproxy may have written the Host field, and TLS asked for the proxy's own name.
+    is_reverse = table.text(b"proxy_mode").startswith("reverse")
+    return table.text(b"id"), None if is_reverse else table.text(b"sni") or None
+
+
+@lru_cache(maxsize=64)
+def _server(octets: bytes) -> tuple[str | None, str | None]:
+    """The id, if there was a connection, and ``host:port``."""
+    table = _Table(octets, 0, len(octets))
+    # mitmproxy makes the object before it connects: requests that were answered without asking any server
+    # share it, and were not sent on one connection.
+    return table.text(b"id") if table.octets(b"timestamp_start") else None, _address(table)
 
 
 def _request(head: _Table) -> Request:

@@ -67,6 +67,34 @@ class FieldLine(NamedTuple):
 
 
 _NONE: tuple[FieldLine, ...] = ()
+# Not FieldLine._make, which is Python and would run for every line of a recording.
+_new = tuple.__new__
+
+
+class _Names:
+    """What a sequence of names says by itself: shared by all sections that have it, agents send a few dozen."""
+
+    __slots__ = ("block", "keys", "occurring")
+
+    def __init__(self, names: tuple[bytes, ...]) -> None:
+        self.block = b"\n".join(names)
+        self.keys = tuple([name.lower().decode("latin-1") for name in names])
+        self.occurring = frozenset(self.keys)
+
+    @classmethod
+    def of(cls, names: tuple[bytes, ...]) -> _Names:
+        known = _known_names.get(names)
+        if known is None:
+            known = cls(names)
+            if len(known.block) <= _LONGEST_NAMES:
+                if len(_known_names) >= _KEPT_NAMES:
+                    _known_names.clear()
+                _known_names[names] = known
+        return known
+
+
+_known_names: dict[tuple[bytes, ...], _Names] = {}
+_KEPT_NAMES, _LONGEST_NAMES = 256, 4096
 
 
 class Fields:
@@ -77,25 +105,28 @@ class Fields:
     ([b'1.1 a', b'1.1 b'], True, None)
     """
 
-    __slots__ = ("_block", "_by_name", "_lines", "_names", "_names_block")
+    __slots__ = ("_block", "_by_name", "_lines", "_named")
 
     def __init__(self, lines: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        make = FieldLine._make
-        self._lines = tuple([make(line) for line in lines])
+        self._lines = tuple([_new(FieldLine, line) for line in lines])
         self._by_name: dict[str, tuple[FieldLine, ...]] | None = None
-        self._names: frozenset[str] | None = None
+        self._named: _Names | None = None
         self._block: bytes | None = None
-        self._names_block: bytes | None = None
+
+    def _names(self) -> _Names:
+        if self._named is None:
+            self._named = _Names.of(tuple([line[0] for line in self._lines]))
+        return self._named
 
     def _index(self) -> dict[str, tuple[FieldLine, ...]]:
         if self._by_name is None:
-            index = self._by_name = dict[str, tuple[FieldLine, ...]]()
-            repeated: dict[str, list[FieldLine]] = {}
-            for line in self._lines:
-                key = line[0].lower().decode("latin-1")
-                if index.setdefault(key, (line,))[0] is not line:
-                    repeated.setdefault(key, list(index[key])).append(line)
-            index.update({key: tuple(lines) for key, lines in repeated.items()})
+            keys = self._names().keys
+            index = self._by_name = {key: (line,) for key, line in zip(keys, self._lines, strict=True)}
+            if len(index) < len(keys):  # some are repeated
+                grouped: dict[str, list[FieldLine]] = {}
+                for key, line in zip(keys, self._lines, strict=True):
+                    grouped.setdefault(key, []).append(line)
+                index.update({key: tuple(lines) for key, lines in grouped.items()})
         return self._by_name
 
     def __iter__(self) -> Iterator[FieldLine]:
@@ -116,9 +147,7 @@ class Fields:
     @property
     def names(self) -> frozenset[str]:
         """The lower-case names that occur."""
-        if self._names is None:
-            self._names = frozenset(self._index())
-        return self._names
+        return self._names().occurring
 
     @property
     def by_name(self) -> Mapping[str, tuple[FieldLine, ...]]:
@@ -135,9 +164,7 @@ class Fields:
     @property
     def names_block(self) -> bytes:
         """Every name as it is written, joined by line feeds; for the same purpose."""
-        if self._names_block is None:
-            self._names_block = b"\n".join([line[0] for line in self._lines])
-        return self._names_block
+        return self._names().block
 
     def lines(self, name: str) -> tuple[FieldLine, ...]:
         """The lines of that (lower-case) name, in order; empty if there is none."""
@@ -160,6 +187,10 @@ class Fields:
         """The value, if there is exactly one line of that name; else None."""
         lines = self.lines(name)
         return lines[0].value if len(lines) == 1 else None
+
+
+NO_FIELDS = Fields()
+"""No lines."""
 
 
 def split_members(value: bytes) -> list[bytes]:
@@ -260,7 +291,7 @@ class Message:
     fields: Fields
     body: bytes | memoryview | None = field(default=None, repr=False)
     """The content as the reader holds it; rules ask for ``content``."""
-    trailers: Fields = field(default_factory=Fields)
+    trailers: Fields = NO_FIELDS
     version: bytes = b"HTTP/1.1"
     verbatim: bool = True
     """Lines and content are as they were transferred. False where the recorder rebuilt them (HAR: content

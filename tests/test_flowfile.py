@@ -111,6 +111,50 @@ def test_equal_lines_of_one_message_are_two_lines():
 
 
 @pytest.mark.parametrize(
+    "lines",
+    [
+        [(b"A", b"b,]"), (b"C", b"d")],
+        [(b"A", b",]"), (b",]", b",],]")],
+        [(b"A", b"x,]8:1:B,1:c,]"), (b"D", b"e")],  # a value that holds a whole line
+        [(b"A", b"0:,]"), (b"", b"")],
+    ],
+)
+def test_what_ends_a_line_may_stand_in_its_value(lines):
+    flow = tflow.tflow(req=tutils.treq(headers=http.Headers(lines)))
+    assert pairs(one(flow).request.fields) == tuple(lines)
+    assert pairs(one(flow).request.fields) == tuple(lines)  # read before
+
+
+def test_of_a_connection_only_what_it_says_is_remembered():
+    flows = [tflow.tflow() for _ in range(3)]
+    for flow, port in zip(flows, (1, 2, 1), strict=True):
+        flow.server_conn.address = ("h", port)
+    flows[2].server_conn.timestamp_start = None
+    flows[2].client_conn.sni = "n" * 20_000  # too long to be kept
+    found = read(written(*flows, *flows))
+    assert [exchange.upstream for exchange in found] == ["h:1", "h:2", "h:1"] * 2
+    assert [exchange.server_name for exchange in found][2::3] == ["n" * 20_000] * 2
+    assert [exchange.client_connection for exchange in found] == [flow.client_conn.id for flow in flows] * 2
+    assert [exchange.server_connection for exchange in found][2::3] == [None] * 2
+
+
+def test_one_object_as_both_connections_is_read_as_each():
+    flow = tnetstring.loads(written(tflow.tflow()))
+    both = flow["client_conn"] | flow["server_conn"] | {"sni": "asked", "address": ("h", 1), "id": "x"}
+    found = read(tnetstring.dumps(flow | {"client_conn": both, "server_conn": both}))[0]
+    assert (found.server_name, found.upstream) == ("asked", "h:1")
+    assert (found.client_connection, found.server_connection) == ("x", "x")
+
+
+@pytest.mark.parametrize("value", [None, b"octets", [], "text"])
+@pytest.mark.parametrize("name", ["client_conn", "server_conn", "request"])
+def test_a_flow_without_its_connections_is_an_error(name, value):
+    flow = tnetstring.loads(written(tflow.tflow()))
+    (error,) = read(tnetstring.dumps(flow | {name: value}))
+    assert isinstance(error, FlowFileError)
+
+
+@pytest.mark.parametrize(
     ("request_", "target", "authority"),
     [
         ({"authority": b"", "path": b"/a?b"}, b"/a?b", b""),

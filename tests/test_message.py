@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance import message
 from conformance.message import Exchange, Fields, Request, Response
 
 
@@ -21,6 +22,27 @@ def test_equal_lines_are_different_lines() -> None:
     first, second = Fields([(b"Server", b"a"), (b"Server", b"a")]).lines("server")
     assert first == second
     assert first is not second
+
+
+def test_sections_with_the_same_names_share_nothing_else() -> None:
+    for value in (b"1", b"2"):
+        fields = Fields([(b"A", value), (b"b", value), (b"a", value)])
+        assert [line.value for line in fields.lines("a")] == [value, value]
+        assert list(fields.by_name) == ["a", "b"]
+
+
+def test_a_line_feed_in_a_name_makes_no_other_name() -> None:
+    first, second = Fields([(b"a\nb", b"1")]), Fields([(b"a", b"1"), (b"b", b"2")])
+    assert first.names_block == second.names_block
+    assert (first.names, second.names) == ({"a\nb"}, {"a", "b"})
+
+
+def test_no_more_names_than_that_are_kept() -> None:
+    for number in range(1000):
+        assert Fields([(b"n%d" % number, b"")]).names == {f"n{number}"}
+    assert Fields([(b"x" * 10_000, b"")]).names == {"x" * 10_000}
+    assert len(message._known_names) <= 256
+    assert max(len(known.block) for known in message._known_names.values()) <= 4096
 
 
 @pytest.mark.parametrize(
