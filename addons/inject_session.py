@@ -47,7 +47,8 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
+from functools import lru_cache
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -86,12 +87,31 @@ class Found(NamedTuple):
     why: str
 
 
-class Settings(NamedTuple):
-    """All that decides."""
+class Source(NamedTuple):
+    """Where an id may be: one of ``path``, ``pointer`` and a header's ``name``, which may be a glob."""
 
-    policy: Policy
-    session: Session
-    key: bytes = WITHOUT_KEY
+    name: str
+    path: re.Pattern[bytes] | None
+    pointer: tuple[str, ...]
+
+
+class Settings:
+    """All that decides, the parts of it that each request needs made ready."""
+
+    def __init__(self, policy: Policy, session: Session, key: bytes = WITHOUT_KEY) -> None:
+        self.policy, self.session, self.key = policy, session, key
+        sources = [_source(text) for text in (*policy.prefer, *policy.sources)]
+        self.in_content = [each for each in sources if each.pointer]
+        self.in_head = [each for each in sources if not each.pointer]
+        of_agents = [name for names in session.reads_of_agents.values() for name in names]
+        self._globs = (
+            *CONVERSATION_IDS, *([session.header] if session.header else ()), *session.shadows, *of_agents,
+            *(glob.lower() for glob in session.reads), *(each.name for each in sources if each.name),
+        )  # fmt: skip
+
+    def naming(self, request: Request) -> Set[str]:
+        """The request's headers that may name its session: most have none, or one."""
+        return _meant(request.fields.names, self._globs)
 
     def hashed(self, *parts: bytes) -> bytes:
         """32 hexadecimal digits, always the same for the same parts."""
@@ -113,6 +133,21 @@ class Settings(NamedTuple):
         )
 
 
+def _source(text: str) -> Source:
+    if text.startswith("path:"):
+        return Source("", re.compile(text.removeprefix("path:").encode()), ())
+    if text.startswith("/"):  # a JSON Pointer (RFC 6901 §4)
+        steps = text[1:].split("/")
+        return Source("", None, tuple([step.replace("~1", "/").replace("~0", "~") for step in steps]))
+    return Source(text, None, ())
+
+
+@lru_cache(maxsize=256)  # agents send the same few sets of names, over and over
+def _meant(names: frozenset[str], globs: tuple[str, ...]) -> Set[str]:
+    meant = re.compile("|".join(map(translate, globs)))
+    return frozenset(name for name in names if meant.match(name))
+
+
 def injected(
     request: Request, settings: Settings, otherwise: Callable[[], Found | None] = lambda: None
 ) -> Iterator[mitm.Change]:
@@ -124,7 +159,7 @@ def injected(
     found = None
     if header and is_expected(request, settings.session) and not _is_told(request, settings):
         found = in_head(request, settings) or otherwise()
-    ids = dict(_ids(request))
+    ids = dict(_ids(request, settings))
     if header and found:
         at = next((at for at, line in enumerate(request.fields) if line.key == header), -1)
         line = FieldLine(request.fields[at].name if at >= 0 else header.encode(), found.id)
@@ -141,9 +176,9 @@ def is_unnamed(request: Request, settings: Settings) -> bool:
     return bool(wanted) and not _is_told(request, settings) and in_head(request, settings) is None
 
 
-def _ids(request: Request) -> Iterator[tuple[str, tuple[int, FieldLine]]]:
+def _ids(request: Request, settings: Settings) -> Iterator[tuple[str, tuple[int, FieldLine]]]:
     """The first line of each header that names a conversation, and its place."""
-    if request.fields.names.isdisjoint(_ORDER):
+    if settings.naming(request).isdisjoint(_ORDER):
         return
     seen = set()
     for at, line in enumerate(request.fields):
@@ -156,15 +191,15 @@ def _ids(request: Request) -> Iterator[tuple[str, tuple[int, FieldLine]]]:
 @mitm.latest(8)
 def _is_told(request: Request, settings: Settings) -> bool:
     """Whether the client names the session so that the upstream reads it."""
-    for name, lines in request.fields.by_name.items():
+    for name in settings.naming(request):
         if not is_read(name, request, settings.session):
             continue
-        value = lines[0].value
+        value = request.fields.lines(name)[0].value
         if not value or is_placeholder(value):
             continue
         if name in settings.session.shadows:
             # A trace beside which something else names the session is a request's.
-            if all(line.value == value for _, (_, line) in _ids(request)):
+            if all(line.value == value for _, (_, line) in _ids(request, settings)):
                 return True
         elif name == settings.session.header or settings.accepts(value):
             return True
@@ -174,15 +209,14 @@ def _is_told(request: Request, settings: Settings) -> bool:
 @mitm.latest(8)
 def in_head(request: Request, settings: Settings) -> Found | None:
     """What headers or path say."""
-    policy = settings.policy
-    for source in (*policy.prefer, *policy.sources):
-        kind, _, pattern = source.partition(":")
-        if kind == "path":
-            inside = re.search(pattern.encode(), request.path)
+    naming = settings.naming(request)
+    for source in settings.in_head:
+        if source.path is not None:
+            inside = source.path.search(request.path)
             if inside and inside[1]:
                 return settings.fitting(inside[1], "the path")
-        elif not source.startswith("/"):
-            for line in _named(request.fields, source):
+        elif naming:
+            for line in _named(request.fields, source.name):
                 if line.value and not is_placeholder(line.value):
                     return settings.fitting(line.value, line.shown_name, is_secret=is_secret_field(line.name))
     return None
@@ -200,23 +234,23 @@ def _named(fields: Fields, source: str) -> Iterator[FieldLine]:
 
 def in_content(said: Any, settings: Settings) -> Found | None:
     """What the content says, a JSON document."""
-    policy = settings.policy
-    for source in (*policy.prefer, *policy.sources):
-        value = _pointed(said, source) if source.startswith("/") else None
-        member = source[1:].replace("/", ".")
-        if value is not None and member == CLAUDE_USER:
+    for source in settings.in_content:
+        value = _pointed(said, source.pointer)
+        if value is None:
+            continue
+        member = ".".join(source.pointer)
+        if member == CLAUDE_USER:
             value = dict(conversation.body_ids(said)).get(CLAUDE_USER)
-        if value is not None and member == "prompt_cache_key" and not UNIQUE.search(value):
+        if member == "prompt_cache_key" and value is not None and not UNIQUE.search(value):
             value = None
         if value and not is_placeholder(value.encode("utf-8", "replace")):
             return settings.fitting(value.encode("utf-8", "surrogatepass"), f"{member} of the content")
     return None
 
 
-def _pointed(said: Any, pointer: str) -> str | None:
-    """The text that a JSON Pointer leads to (RFC 6901 §4)."""
-    for step in pointer[1:].split("/"):
-        name = step.replace("~1", "/").replace("~0", "~")
+def _pointed(said: Any, pointer: tuple[str, ...]) -> str | None:
+    """The text that a JSON Pointer leads to."""
+    for name in pointer:
         if isinstance(said, list) and name.isdigit() and int(name[:9]) < len(said):
             said = said[int(name[:9])]
         else:
@@ -276,15 +310,15 @@ def _named_besides(
     ]
 
 
-def contradiction(request: Request, whole: Request) -> tuple[str, str, FieldLine] | None:
+def contradiction(request: Request, whole: Request, settings: Settings) -> tuple[str, str, FieldLine] | None:
     """(member, its id, the header) where an id in the content says another session than its header."""
-    lines = {name: line for name, (_, line) in _ids(request)}
-    if any(names & lines.keys() for _, names in IN_BODY):
-        for member, said in conversation.body_ids(document(whole)):
-            for members, names in IN_BODY:
-                for name in sorted(names & lines.keys()) if member in members else ():
-                    if lines[name].value.decode("latin-1") != said:
-                        return member, said, lines[name]
+    lines = {name: line for name, (_, line) in _ids(request, settings)}
+    meant = [(members, sorted(names & lines.keys())) for members, names in IN_BODY]
+    for member, said in conversation.body_ids(document(whole)) if any(names for _, names in meant) else ():
+        for members, names in meant:
+            for name in names if member in members else ():
+                if lines[name].value.decode("latin-1") != said:
+                    return member, said, lines[name]
     return None
 
 
@@ -307,7 +341,7 @@ class InjectSession:
         self.settings = Settings(Policy(), Session())
         self.sharing = Shared()
         self.tracker = Tracker(self.settings.policy.capacity, self.settings.policy.ttl)
-        self.callers: WeakKeyDictionary[http.HTTPFlow, bytes] = WeakKeyDictionary()
+        self.callers: WeakKeyDictionary[http.HTTPFlow, Sequence[bytes]] = WeakKeyDictionary()
         self.asked: dict[str, Asked] = {}
         self.log: shared.Log | None = None
         self.has_said = False
@@ -367,17 +401,18 @@ class InjectSession:
             self.say_streamed(flow)
             return
 
+        if not mitm.is_on_the_wire(flow) or mitm.is_refused(flow):
+            return
         fields = mitm.fields_of(flow.request)
         whole, unnamed = mitm.whole_request(flow, fields), None
-        is_sent = mitm.is_on_the_wire(flow) and not mitm.is_refused(flow)
-        if is_sent and is_unnamed(mitm.request_head(flow, fields), self.settings):
+        if is_unnamed(mitm.request_head(flow, fields), self.settings):
             unnamed = await self.found(flow, whole)
 
         def compute(fields: Fields) -> Iterator[mitm.Change]:
             return injected(mitm.request_head(flow, fields), self.settings, lambda: unnamed)
 
         mitm.rewrite(flow, "request", self.name, compute)
-        if self.settings.policy.align and is_sent:
+        if self.settings.policy.align:
             self.align_content(flow, whole)
 
     async def response(self, flow: http.HTTPFlow) -> None:
@@ -408,9 +443,9 @@ class InjectSession:
             return named
         if policy.derive == "off" or flow.is_replay:
             return None
-        scope = self.callers.get(flow)
-        if scope is None:  # without a caller two of them might share a conversation
+        if flow not in self.callers:  # without a caller two of them might share a conversation
             return None
+        scope = digest(*self.callers[flow])
         if policy.derive == "prefix":
             prompt = conversation.prompt(said)
             if prompt is None:
@@ -444,7 +479,7 @@ class InjectSession:
             failed = told is None or not any(told.finish.values())
         entries = self.tracker.end(asked, failed=failed)
         if not failed and (made := RESPONSE_ID.search((mitm.passed(flow) or b"")[:4096])):
-            scope = self.callers.get(flow, b"")
+            scope = digest(*self.callers.get(flow, ()))
             entries += self.tracker.made(asked, scope, made[1].decode("utf-8", "replace"))
         await self.tell(entries)
 
@@ -454,7 +489,7 @@ class InjectSession:
         request = mitm.request_head(flow, mitm.fields_of(flow.request))
         if not content or "content-encoding" in request.fields:
             return
-        if (found := contradiction(request, whole)) is None:
+        if (found := contradiction(request, whole, self.settings)) is None:
             return
         member, said, line = found
         named = line.value.decode("latin-1")
@@ -482,13 +517,13 @@ def _of_connection() -> Found:
     return Found(secrets.token_hex(16).encode(), "the connection is taken for one conversation")
 
 
-def _caller(request: http.Request) -> bytes:
-    """A digest of who asks whom."""
+def _caller(request: http.Request) -> list[bytes]:
+    """Who asks whom."""
     fields = mitm.fields_of(request)
     present = not fields.names.isdisjoint(CREDENTIALS)
     credentials = [line.value for line in fields if line.key in CREDENTIALS] if present else []
     host = request.host.encode("utf-8", "surrogatepass")
-    return digest(request.scheme.encode(), host, b"%d" % request.port, *credentials)
+    return [request.scheme.encode(), host, b"%d" % request.port, *credentials]
 
 
 addons = [InjectSession()]

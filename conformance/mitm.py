@@ -84,16 +84,15 @@ class Refused(Exception):
 
 def changed(fields: Fields, changes: Iterable[Change]) -> Fields:
     """The section after the changes; what they do not name keeps order, case and repeats."""
-    lines = dict(enumerate(fields))
-    added = []
+    lines: list[FieldLine | None] = list(fields)
     for change in changes:
-        if change.line is None:
-            del lines[change.at]
-        elif change.op == "add":
-            added.append(change.line)
+        if change.op == "add":
+            lines.append(change.line)
+        elif lines[change.at] is None:
+            raise KeyError(change.at)
         else:
             lines[change.at] = change.line
-    return Fields([*lines.values(), *added])
+    return Fields([line for line in lines if line is not None])
 
 
 def is_on_the_wire(flow: http.HTTPFlow) -> bool:
@@ -118,9 +117,9 @@ def as_if_live(flow: http.HTTPFlow) -> Iterator[http.HTTPFlow]:
 
 def is_refused(flow: http.HTTPFlow) -> bool:
     """Whether an addon of ours answers the client in place of the upstream: there is nothing left to mend."""
-    return flow.response is not None and any(
-        entry["op"] == "refuse" for entry in flow.metadata.get(JOURNAL, ())
-    )
+    if flow.response is None:
+        return False
+    return "refuse" in [entry["op"] for entry in flow.metadata.get(JOURNAL, ())]
 
 
 def latest[*A, R](size: int) -> Callable[[Callable[[*A], R]], Callable[[*A], R]]:
@@ -212,7 +211,8 @@ def rewrite(
         _forget_response(flow)
     try:
         fields = fields_of(message)
-        apply(flow, part, addon, fields, list(compute(fields)))
+        if changes := list(compute(fields)):
+            apply(flow, part, addon, fields, changes)
     except Refused as refused:
         refuse(flow, part, addon, refused)
     except Exception:
@@ -223,11 +223,9 @@ def rewrite(
 
 def apply(flow: http.HTTPFlow, part: Part, addon: str, fields: Fields, changes: Sequence[Change]) -> None:
     """Write the changes into the flow's headers and its journal. ``fields`` is the section they count in."""
-    if not changes:
-        return
     if any(each.line is not None and not is_field_line(*each.line) for each in changes):
         raise ValueError("it would have written what is more than one header line, or none")
-    after = changed(fields, changes)
+    after = tuple([(name, value) for name, value in changed(fields, changes)])
     entries = [_entry(addon, part, fields, change) for change in changes]
     _keep_received(flow, part, fields)
     flow.metadata.setdefault(JOURNAL, []).extend(entries)
@@ -235,7 +233,7 @@ def apply(flow: http.HTTPFlow, part: Part, addon: str, fields: Fields, changes: 
         _part_legs(flow, part)
     message = flow.request if part == "request" else flow.response
     # Not by item assignment: that joins or moves lines and changes their case.
-    message.headers.fields = tuple((line.name, line.value) for line in after)  # type: ignore[union-attr]
+    message.headers.fields = after  # type: ignore[union-attr]
 
 
 def _part_legs(flow: http.HTTPFlow, part: Part) -> None:
@@ -325,14 +323,14 @@ def _values(line: FieldLine | None, is_secret: bool) -> list[str]:
 
 
 def _keep_received(flow: http.HTTPFlow, part: Part, fields: Fields) -> None:
+    received = flow.metadata.setdefault(RECEIVED, {})
+    if part in received:
+        return
     # Only mitmproxy's tnetstring types: anything else makes it lose the flow when it saves it.
-    flow.metadata.setdefault(RECEIVED, {}).setdefault(
-        part,
-        [
-            [name, secret.digested(name, value) if secret.is_secret_field(name) else value]
-            for name, value in fields
-        ],
-    )
+    received[part] = [
+        [name, secret.digested(name, value) if secret.is_secret_field(name) else value]
+        for name, value in fields
+    ]
 
 
 def _forget_response(flow: http.HTTPFlow) -> None:

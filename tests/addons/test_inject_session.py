@@ -155,8 +155,8 @@ def test_content_cannot_break_out_of_the_header() -> None:
 
 def test_pointers() -> None:
     said = {"a/b": {"c~d": ["x", {"e": "conversation-1"}]}}
-    assert script._pointed(said, "/a~1b/c~0d/1/e") == "conversation-1"
-    assert script._pointed(said, "/a~1b/c~0d/9/e") is None
+    assert script._pointed(said, script._source("/a~1b/c~0d/1/e").pointer) == "conversation-1"
+    assert script._pointed(said, script._source("/a~1b/c~0d/9/e").pointer) is None
 
 
 # ---- what contradicts it
