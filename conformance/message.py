@@ -74,12 +74,13 @@ _new = tuple.__new__
 class _Names:
     """What a sequence of names says by itself: shared by all sections that have it, agents send a few dozen."""
 
-    __slots__ = ("block", "keys", "occurring")
+    __slots__ = ("are_tokens", "block", "keys", "occurring")
 
     def __init__(self, names: tuple[bytes, ...]) -> None:
         self.block = b"\n".join(names)
         self.keys = tuple([name.lower().decode("latin-1") for name in names])
         self.occurring = frozenset(self.keys)
+        self.are_tokens = all(map(_TOKEN.fullmatch, names))
 
     @classmethod
     def of(cls, names: tuple[bytes, ...]) -> _Names:
@@ -96,6 +97,9 @@ class _Names:
 _known_names: dict[tuple[bytes, ...], _Names] = {}
 _KEPT_NAMES, _LONGEST_NAMES = 256, 4096
 
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VISIBLE = b"\t" + bytes(range(0x20, 0x7F))
+
 
 class Fields:
     """The field lines of one section, in order; looked up by lower-case name.
@@ -105,13 +109,14 @@ class Fields:
     ([b'1.1 a', b'1.1 b'], True, None)
     """
 
-    __slots__ = ("_block", "_by_name", "_lines", "_named")
+    __slots__ = ("_block", "_by_name", "_lines", "_named", "_plain")
 
     def __init__(self, lines: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self._lines = tuple([_new(FieldLine, line) for line in lines])
         self._by_name: dict[str, tuple[FieldLine, ...]] | None = None
         self._named: _Names | None = None
         self._block: bytes | None = None
+        self._plain: bool | None = None
 
     def _names(self) -> _Names:
         if self._named is None:
@@ -165,6 +170,15 @@ class Fields:
     def names_block(self) -> bytes:
         """Every name as it is written, joined by line feeds; for the same purpose."""
         return self._names().block
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all names are tokens, and all values visible ASCII, spaces and tabs."""
+        if self._plain is None:
+            # Of the block, the line feeds that join it must be left, and no other.
+            left = self.block.translate(None, _VISIBLE)
+            self._plain = self._names().are_tokens and left == b"\n" * (len(self._lines) - 1)
+        return self._plain
 
     def lines(self, name: str) -> tuple[FieldLine, ...]:
         """The lines of that (lower-case) name, in order; empty if there is none."""

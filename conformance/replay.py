@@ -37,8 +37,6 @@ _VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
 
 INTERPRETED = ("transfer-encoding", "connection", "upgrade", "expect")
 """Fields whose values h11 acts on, besides Content-Length. Of Host it counts the lines only."""
-_NAMES = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z\n-]*")
-_PLAIN = re.compile(rb"[\t\n\x20-\x7e]*")
 _LENGTH = re.compile(rb"[1-9][0-9]{0,17}")
 
 type _Shape = tuple[object, ...]
@@ -87,22 +85,23 @@ def _shape(message: Message, request: Request | None = None) -> _Shape | None:
     fields, start = message.fields, message.start_line
     if (
         message.wire is not None
-        or not _PLAIN.fullmatch(fields.block)
-        or not _NAMES.fullmatch(
-            fields.names_block
-        )  # a line that begins with a space continues the one before
+        or not fields.is_plain
         or len(start) + len(fields.names_block) > _LONGEST_SHAPE
     ):
         return None
-    acted_on = b"\n".join([line.value for name in INTERPRETED for line in fields.lines(name)])
+    occurring = fields.names
+    acted_on = b"\n".join(
+        [line.value for name in INTERPRETED if name in occurring for line in fields.lines(name)]
+    )
     if len(acted_on) > _LONGEST_SHAPE:
         return None
     lengths = fields.lines("content-length")
     # One length is like another, but for zero: there the message ends.
-    if len(lengths) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0].value)):
+    if lengths and (len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0].value)):
         return None
-    asked = () if request is None else _asked(request)
-    return (start, fields.names_block, acted_on, *asked)
+    if request is None:
+        return start, fields.names_block, acted_on
+    return start, fields.names_block, acted_on, request.method, "upgrade" in request.fields
 
 
 def _remember(shape: _Shape | None) -> None:
@@ -162,10 +161,9 @@ def is_judged(message: Message) -> bool:
     # Folded values are recorded as CRLF and a space, and stay one.
     if b"\n" in message.start_line:
         return False
-    fields = message.fields
-    if (fields.block.count(b"\n"), fields.names_block.count(b"\n")) == (max(0, len(fields) - 1),) * 2:
-        return True  # those that join the lines
-    return not any(b"\n" in value.replace(b"\r\n ", b"") or b"\n" in name for name, value in message.fields)
+    return message.fields.is_plain or not any(
+        b"\n" in value.replace(b"\r\n ", b"") or b"\n" in name for name, value in message.fields
+    )
 
 
 def head_of(message: Message) -> bytes:

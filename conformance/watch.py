@@ -309,7 +309,7 @@ class Watch:
         return due
 
 
-_VISIBLE = re.compile(rb"[\n\x20-\x7e]*")
+_VISIBLE = re.compile(rb"[\x20-\x7e]*")
 _COUNT = re.compile(rb"0|[1-9][0-9]{0,17}")
 _LARGE = 4096
 
@@ -317,9 +317,9 @@ _LARGE = 4096
 def is_odd(message: Message) -> bool:
     """Whether a head is not of the everyday kind.
 
-    That is: all of it is ASCII without control characters, and less than four kilobytes; Content-Length is there
-    once at most, and then a number of up to 18 digits without leading zeros; there are no octets, no trailers and
-    no percent-encoded control characters (``%0``).
+    That is: all of it is ASCII without control characters, and less than four kilobytes; names are tokens;
+    Content-Length is there once at most, and then a number of up to 18 digits without leading zeros; there are no
+    octets, no trailers and no percent-encoded control characters (``%0``).
     """
     fields = message.fields
     values = fields.block
@@ -327,13 +327,11 @@ def is_odd(message: Message) -> bool:
         message.wire is not None
         or len(message.trailers)
         or len(values) + len(fields.names_block) > _LARGE
-        or not _VISIBLE.fullmatch(values)
-        or values.count(b"\n") >= max(1, len(fields))
+        or not fields.is_plain
+        or b"\t" in values
         or b"%0" in values
+        or not _VISIBLE.fullmatch(message.start_line)
     ):
-        return True
-    start = message.start_line
-    if b"\n" in start or not _VISIBLE.fullmatch(start):
         return True
     lengths = fields.lines("content-length")
     return bool(lengths) and (len(lengths) > 1 or not _COUNT.fullmatch(lengths[0].value))

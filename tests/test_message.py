@@ -46,6 +46,26 @@ def test_no_more_names_than_that_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
+    ("lines", "plain"),
+    [
+        ([], True),
+        ([(b"A", b"")], True),
+        ([(b"A", b"b c\td"), (b"x-1", b"~")], True),
+        ([(b"A", b"b\nc")], False),
+        ([(b"A", b"b\r\n c"), (b"B", b"")], False),
+        ([(b"A", b"\x7f")], False),
+        ([(b"A", b"\xc3\xa9")], False),
+        ([(b"", b"b")], False),
+        ([(b"A ", b"b")], False),
+        ([(b"A\nB", b"b")], False),
+    ],
+)
+def test_is_plain(lines: list[tuple[bytes, bytes]], plain: bool) -> None:
+    assert Fields(lines).is_plain is plain
+    assert Fields([*lines, (b"Via", b"1.1 a")]).is_plain is plain
+
+
+@pytest.mark.parametrize(
     ("lines", "members"),
     [
         ([b"a, b", b"c"], [b"a", b"b", b"c"]),

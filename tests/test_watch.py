@@ -211,13 +211,14 @@ def test_only_what_was_read_and_changed_makes_a_rule_due() -> None:
         [(b"Via", b"a\rb")], [(b"Via", b"a\r\n b")], [(b"Via", b"a\nb")], [(b"Via", b"\xe9")], [(b"Via", b"a\tb")],
         [(b"Via", b"x" * 5000)], [(b"x" * 5000, b"")], [(b"Via", b"a%0d%0aX: y")], [(b"Content-Length", b"01")],
         [(b"Content-Length", b"1"), (b"content-length", b"1")], [(b"Content-Length", b"1, 1")],
-        [(b"Content-Length", b"9" * 19)],
+        [(b"Content-Length", b"9" * 19)], [(b"V ia", b"a")],
     ],
 )  # fmt: skip
 def test_an_odd_head(lines: list[tuple[bytes, bytes]]) -> None:
     assert not is_odd(REQUEST)
     assert is_odd(replace(REQUEST, fields=Fields([(b"Host", b"a"), *lines])))
     assert is_odd(replace(REQUEST, target=b"/a\rb"))
+    assert is_odd(replace(REQUEST, target=b"/a\nb"))
 
 
 def test_what_is_odd_is_like_nothing() -> None:
