@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import repeat
 from typing import Any, Literal, NamedTuple
 
 from conformance.content import decoded, document, is_whole
@@ -101,16 +102,24 @@ DONE = b"[DONE]"
 class Path:
     """A place in a JSON document: ``choices.*.finish_reason``; ``*`` is every element of a list."""
 
-    steps: tuple[str, ...]
-    types: frozenset[str] = frozenset()
+    lists: tuple[str, ...]
+    """The way to the last ``*``, if the place is in a document of any type: several places have it in common."""
+    way: tuple[str, ...]
+    """From there, or from the top."""
+    last: str
+    """The last member; empty: a ``*`` is the last step."""
+    types: frozenset[str]
     """Only in a document with one of these types; empty: in any."""
-    needle: bytes = b""
+    needle: bytes
     """The rarest name on the way, in its quotes: a document without it is not walked."""
 
 
 def _at(steps: str, *types: str) -> Path:
-    names = tuple(steps.split("."))
-    return Path(names, frozenset(types), b'"%s"' % next(n for n in reversed(names) if n != "*").encode())
+    names = steps.split(".")
+    needle = b'"%s"' % next(name for name in reversed(names) if name != "*").encode()
+    last = "" if names[-1] == "*" else names.pop()
+    shared = 0 if types or "*" not in names else len(names) - names[::-1].index("*")
+    return Path(tuple(names[:shared]), tuple(names[shared:]), last, frozenset(types), needle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,7 +405,7 @@ def _piece(event: Event) -> Piece:
         said = _JSON.decode(event.data.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return Piece(event, None, "", False, event.data.strip().startswith(DONE))
-    return Piece(event, said, _type(said), True, False)
+    return Piece(event, said, _types([said])[0], True, False)
 
 
 _SEAM = secrets.token_hex(16)
@@ -423,13 +432,13 @@ def _read_pieces(stream: Sequence[Event]) -> tuple[Piece, ...]:
     said = _documents([event.data for event in stream[:last]]) if last > 1 else None
     if said is None:
         return tuple([_piece(event) for event in stream])
-    pieces = [Piece(event, one, _type(one), True, False) for event, one in zip(stream, said, strict=False)]
-    return (*pieces, *[_piece(event) for event in stream[last:]])
+    columns = zip(stream, said, _types(said), repeat(True), repeat(False), strict=False)
+    # What Piece._make does, without a call of Python's for each.
+    return (*map(tuple.__new__, repeat(Piece), columns), *map(_piece, stream[last:]))
 
 
-def _type(said: Any) -> str:
-    kind = said.get("type") if type(said) is dict else None
-    return kind if type(kind) is str else ""
+def _types(documents: Sequence[Any]) -> list[str]:
+    return [kind if type(one) is dict and type(kind := one.get("type")) is str else "" for one in documents]
 
 
 def pieces(response: Response) -> tuple[Piece, ...] | None:
@@ -509,14 +518,13 @@ def _reply(exchange: Exchange, response: Response) -> Reply | None:
         return None
     told = Reply(form)
     content: bytes | None = None
-    said: list[Said]
     if declared(response):
         stream = pieces(response)
         if not stream:
             return None
         told.is_whole = is_over(exchange)
         content = decoded(response)
-        said = [(piece.said, piece.event.data, piece.type) for piece in stream if piece.is_json]
+        said = [piece for piece in stream if piece.is_json]
         shape = form.piece
     else:
         whole = document(response)
@@ -524,18 +532,19 @@ def _reply(exchange: Exchange, response: Response) -> Reply | None:
             return None
         told.is_whole = True
         # Gemini without alt=sse: the pieces of a stream in one array.
-        documents = whole if isinstance(whole, list) else [whole]
-        said = [(one, None, _type(one)) for one in documents if isinstance(one, dict)]
+        documents = [one for one in (whole if isinstance(whole, list) else (whole,)) if isinstance(one, dict)]
+        said = [
+            Piece(_NONE, one, kind, True, False)
+            for one, kind in zip(documents, _types(documents), strict=True)
+        ]
         shape = form.whole
-    if not any(is_of(form, one, kind) or error_in(one) for one, _, kind in said):
+    if not any(is_of(form, piece.said, piece.type) or error_in(piece.said) for piece in said):
         return None
     if content is None or b"error" in content:
-        errors = (error_in(one) for one, octets, _ in said if octets is None or b"error" in octets)
+        errors = (error_in(p.said) for p in said if content is None or b"error" in p.event.data)
         told.error = next((error for error in errors if error is not None), None)
-    each = [(one,) for one in said]  # found in the first one, as a rule
-    models = (model for one in each for _, model in _hits(shape.model, one, content))
+    models = _each(shape.model, said, content)
     told.model = next((model for model in models if isinstance(model, str) and model), None)
-    told.speaks = any(_is_something(value) for one in each for _, value in _hits(shape.speaks, one, content))
     told.has_usage = any(value for _, value in _hits(shape.usage, said, content))
     known: dict[tuple[str, ...], Hits] = {}
     for key, value in _hits(shape.finish, said, content, known):
@@ -543,29 +552,38 @@ def _reply(exchange: Exchange, response: Response) -> Reply | None:
             told.finish[key] = value
         else:
             told.finish.setdefault(key, "")
-    texts = [v for key, v in _hits(shape.text, said, content, known) if not form.choices or key[:1] == (0,)]
-    told.text = "".join([text for text in texts if isinstance(text, str)])
+    texts = _hits(shape.text, said, content, known)
+    told.text = "".join(
+        [text for key, text in texts if type(text) is str and (not form.choices or key[:1] == (0,))]
+    )
+    told.speaks = bool(told.text) or any(map(_is_something, _each(shape.speaks, said, content)))
     open_calls: dict[tuple[int, ...], Call] = {}
     called = [calls for calls in shape.calls if content is None or calls.at.needle in content]
     for one in said if called else ():  # in the order of the stream: one piece begins a call, others go on
         for calls in called:
-            if one[1] is None or calls.at.needle in one[1]:
+            if content is None or calls.at.needle in one.event.data:
                 for key, value in _hits((calls.at,), (one,), content):
                     _add_call(told, open_calls, key, value, calls)
     return told
 
 
-type Said = tuple[Any, bytes | None, str]
-"""A JSON document, its octets if it is an event's, and the type inside it."""
-
+_NONE = Event(b"", b"", b"", 0, 0, 0)
+"""In place of an event, for what is no stream."""
 
 type Hits = list[tuple[tuple[int, ...], Any]]
 """(indexes passed, value) of places in documents."""
 
 
+def _each(paths: tuple[Path, ...], said: Sequence[Piece], content: bytes | None) -> Iterator[Any]:
+    """What these paths lead to, document by document: for what is found in the first one, as a rule."""
+    for one in said:
+        for _, value in _hits(paths, (one,), content):
+            yield value
+
+
 def _hits(
     paths: tuple[Path, ...],
-    said: Sequence[Said],
+    said: Sequence[Piece],
     content: bytes | None,
     known: dict[tuple[str, ...], Hits] | None = None,
 ) -> Hits:
@@ -576,26 +594,23 @@ def _hits(
     """
     hits: Hits = []
     for path in paths:
-        needle, types, (*way, last) = path.needle, path.types, path.steps
-        lists = () if types or "*" not in way else path.steps[: len(way) - way[::-1].index("*")]
+        needle, types, lists, last = path.needle, path.types, path.lists, path.last
         if content is not None and not lists and needle not in content:
             continue  # one search of the whole, and none of its hundreds of events
         here = known.get(lists) if known is not None and lists else None
         if here is None:
             here = [
                 ((index,) if type(index := one.get("index", one.get("output_index"))) is int else (), one)
-                for one, octets, kind in said
-                if (octets is None or lists or needle in octets)
+                for event, one, kind, _, _ in said
+                if type(one) is dict
                 and (not types or kind in types)
-                and type(one) is dict
+                and (content is None or lists or needle in event.data)
             ]
             here = _walked(here, lists)
             if known is not None and lists:
                 known[lists] = here
-        here = _walked(here, (path.steps if last == "*" else tuple(way))[len(lists) :])
-        hits += (
-            here if last == "*" else [(key, value.get(last)) for key, value in here if type(value) is dict]
-        )
+        here = _walked(here, path.way)
+        hits += [(key, value.get(last)) for key, value in here if type(value) is dict] if last else here
     return hits
 
 
@@ -603,19 +618,20 @@ def _walked(here: Hits, steps: tuple[str, ...]) -> Hits:
     for step in steps:
         if step == "*":
             here = [
-                ((*key, _index(member, position)), member)
+                (
+                    (
+                        *key,
+                        index if type(member) is dict and type(index := member.get("index")) is int else at,
+                    ),
+                    member,
+                )
                 for key, value in here
                 if type(value) is list
-                for position, member in enumerate(value)
+                for at, member in enumerate(value)
             ]
         else:
             here = [(key, value[step]) for key, value in here if type(value) is dict and step in value]
     return here
-
-
-def _index(member: Any, position: int) -> int:
-    given = member.get("index") if type(member) is dict else None
-    return given if type(given) is int else position
 
 
 def _is_something(value: Any) -> bool:
