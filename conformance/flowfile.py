@@ -175,7 +175,8 @@ class _Table:
 
     def __init__(self, data: bytes, start: int, stop: int) -> None:
         self.data = data
-        self.spans = spans = dict[bytes, tuple[int, int, int]]()
+        spans: dict[bytes, tuple[int, int, int]] = {}
+        self.spans = spans
         key: bytes | None = None
         at = start
         while at < stop:  # keys and values by turns
