@@ -45,15 +45,11 @@ _UNSTABLE = frozenset({"reasoning", "thinking", "redacted_thinking", "item_refer
 """Kinds of items and blocks that clients drop or rewrite when they send the history back."""
 
 
-class Piece(NamedTuple):
-    """One utterance, call or result."""
-
-    kind: str
-    text: str
+type Piece = tuple[str, str]
+"""One utterance, call or result: its kind, and what it says or is called."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(NamedTuple):
     """The messages of one request."""
 
     kinds: str
@@ -89,22 +85,20 @@ def prompt(document: Any, scope: bytes = b"") -> Prompt | None:
     if member is None:
         return None
     history = document[member]
-    systems = [piece.text for name in _SYSTEMS for piece in _blocks(document.get(name), SYSTEM)]
-    pieces: list[Piece] = []
     items = [{"role": "user", "content": history}] if isinstance(history, str) else history
     if not isinstance(items, list):
         return None
-    for piece in _all(items):
-        if piece.kind == SYSTEM and not pieces:
-            systems.append(piece.text)
-        else:
-            pieces.append(piece)
+    systems = [text for name in _SYSTEMS if name in document for _, text in _blocks(document[name], SYSTEM)]
+    pieces = _all(items)
+    start = next((at for at, (kind, _) in enumerate(pieces) if kind != SYSTEM), len(pieces))
+    systems += [text for _, text in pieces[:start]]
+    del pieces[:start]
     if not pieces:
         return None
-    opening = next((piece.text for piece in pieces if piece.kind == USER), None)
+    opening = next((text for kind, text in pieces if kind == USER), None)
     return Prompt(
-        kinds="".join([piece.kind for piece in pieces]),
-        chain=tuple(_chained(scope, pieces)),
+        kinds="".join([kind for kind, _ in pieces]),
+        chain=_chained(scope, pieces),
         setup=_digest("\n".join(systems)) if systems else None,
         opening=None if opening is None else _digest(opening),
         names_calls=member == "contents",
@@ -115,9 +109,9 @@ def answered(asked: Prompt, reply: Reply | None) -> bytes | None:
     """The chain of a request continued by the reply to it; None where that is not known, or not all of it."""
     if reply is None or not reply.is_whole or not (reply.text or reply.calls):
         return None
-    pieces = [Piece(MODEL, text)] if (text := reply.text.strip()) else []
-    pieces += [Piece(CALL, (call.name if asked.names_calls else call.id) or "") for call in reply.calls]
-    return next(reversed([*_chained(asked.chain[-1], pieces)]), None)
+    pieces = [(MODEL, text)] if (text := reply.text.strip()) else []
+    pieces += [(CALL, (call.name if asked.names_calls else call.id) or "") for call in reply.calls]
+    return _chained(asked.chain[-1], pieces)[-1] if pieces else None
 
 
 def _digest(text: str) -> bytes:
@@ -129,48 +123,49 @@ def digest(octets: bytes) -> bytes:
     return hashlib.sha256(octets).digest()[:12]
 
 
-def _chained(last: bytes, pieces: Iterable[Piece]) -> Iterator[bytes]:
+def _chained(last: bytes, pieces: Iterable[Piece]) -> tuple[bytes, ...]:
+    chain: list[bytes] = []
     for kind, text in pieces:
         last = digest(last + (kind + text).encode("utf-8", "surrogatepass"))
-        yield last
+        chain.append(last)
+    return tuple(chain)
 
 
-def _all(items: Iterable[Any]) -> Iterator[Piece]:
+def _all(items: Iterable[Any]) -> list[Piece]:
+    pieces: list[Piece] = []
     for item in items:
         if not isinstance(item, dict):
             continue
         role, kind = item.get("role"), item.get("type")
-        if not isinstance(kind, str):
-            kind = ""
-        if kind in _UNSTABLE:
+        if isinstance(kind, str):
+            if kind in _UNSTABLE:
+                continue
+            if kind.endswith("_output"):  # Responses: function_call_output and its kin
+                pieces.append((RESULT, _named(item, "call_id", "id")))
+                continue
+            if kind.endswith("_call"):
+                pieces.append((CALL, _named(item, "call_id", "id")))
+                continue
+        said = _ROLES.get(role, USER) if isinstance(role, str) else USER
+        if said == RESULT:
+            pieces.append((RESULT, _named(item, "tool_call_id", "name")))
             continue
-        if kind.endswith("_output"):  # Responses: function_call_output and its kin
-            yield Piece(RESULT, _named(item, "call_id", "id"))
-        elif kind.endswith("_call"):
-            yield Piece(CALL, _named(item, "call_id", "id"))
-        elif role in ("tool", "function"):
-            yield Piece(RESULT, _named(item, "tool_call_id", "name"))
-        else:
-            said = _ROLES.get(role, USER) if isinstance(role, str) else USER
-            yield from _blocks(item.get("content", item.get("parts")), said)
-            calls = item.get("tool_calls")
-            for call in calls if isinstance(calls, list) else ():
-                if isinstance(call, dict):
-                    yield Piece(CALL, _named(call, "id", "function"))
+        pieces += _blocks(item.get("content", item.get("parts")), said)
+        if isinstance(calls := item.get("tool_calls"), list):
+            pieces += [(CALL, _named(call, "id", "function")) for call in calls if isinstance(call, dict)]
+    return pieces
 
 
-def _blocks(content: Any, kind: str) -> Iterator[Piece]:
+def _blocks(content: Any, kind: str) -> list[Piece]:
     """The pieces of one message's content: a text, or blocks."""
     if isinstance(content, str):
-        if text := content.strip():
-            yield Piece(kind, text)
-        return
+        return [(kind, text)] if (text := content.strip()) else []
     if isinstance(content, dict):  # Gemini's systemInstruction
-        yield from _blocks(content.get("parts", content.get("text")), kind)
-        return
+        return _blocks(content.get("parts", content.get("text")), kind)
+    pieces: list[Piece] = []
     for block in content if isinstance(content, list) else ():
         if isinstance(block, str):
-            yield from _blocks(block, kind)
+            pieces += _blocks(block, kind)
         elif (
             not isinstance(block, dict)
             or block.get("thought")
@@ -178,17 +173,18 @@ def _blocks(content: Any, kind: str) -> Iterator[Piece]:
         ):
             continue
         elif sort == "tool_use":
-            yield Piece(CALL, _named(block, "id"))
+            pieces.append((CALL, _named(block, "id")))
         elif sort == "tool_result":
-            yield Piece(RESULT, _named(block, "tool_use_id"))
+            pieces.append((RESULT, _named(block, "tool_use_id")))
         elif "functionCall" in block:
-            yield Piece(CALL, _named(block["functionCall"], "name"))
+            pieces.append((CALL, _named(block["functionCall"], "name")))
         elif "functionResponse" in block:
-            yield Piece(RESULT, _named(block["functionResponse"], "name"))
+            pieces.append((RESULT, _named(block["functionResponse"], "name")))
         elif isinstance(block.get("text"), str):
-            yield from _blocks(block["text"], kind)
+            pieces += _blocks(block["text"], kind)
         else:
-            yield Piece(kind, _json({name: block[name] for name in block if name != "cache_control"}))
+            pieces.append((kind, _json({name: block[name] for name in block if name != "cache_control"})))
+    return pieces
 
 
 def _named(item: Any, *names: str) -> str:
