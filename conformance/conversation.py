@@ -215,10 +215,12 @@ BODY_IDS: tuple[str, ...] = (
 CLAUDE_USER = "metadata.user_id"
 """Claude Code puts its session in there: JSON text with session_id, formerly ``user_..._session_UUID``."""
 
+_BEGIN_IDS = frozenset(path.partition(".")[0] for path in (*BODY_IDS, CLAUDE_USER))
+
 
 def body_ids(document: Any) -> Iterator[tuple[str, str]]:
     """(member, id) of every session id in a request's content."""
-    if not isinstance(document, dict):
+    if not isinstance(document, dict) or _BEGIN_IDS.isdisjoint(document):
         return
     for path in BODY_IDS:
         if found := _at(document, path):
