@@ -20,7 +20,8 @@ It withholds secrets, so where it fails the response is answered with 502. mitmp
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
+from functools import lru_cache
 
 from mitmproxy import ctx, http
 from mitmproxy.addonmanager import Loader
@@ -32,34 +33,49 @@ from conformance.policy import ResponseHeaders as Policy
 from conformance.policy import Routing
 from conformance.rules.leaks import PROVIDERS_OWN, addresses_inside, is_provider
 
+CREDENTIAL = "a credential has no business in a response"
+
 
 def withheld(
     request: Request, response: Response, policy: Policy, routing: Routing, host: str | None = None
 ) -> Iterator[mitm.Change]:
     """The lines to drop; ``host``: the upstream."""
-    allow = named(policy.allow)
-    internal = named(() if routing.behind_gateway else policy.internal)
-    of_provider = named(policy.from_providers if _is_providers(response, routing, host) else ())
+    reasons = _reasons(
+        response.fields.names,
+        policy.allow,
+        () if routing.behind_gateway else policy.internal,
+        policy.from_providers if _is_providers(response, routing, host) else (),
+    )
     addresses = {id(line): why for line, why in addresses_inside(request, response, policy)}
-    for at, line in enumerate(response.fields):
+    for at, line in enumerate(response.fields) if reasons or addresses else ():
         name = line.key
-        if name in CREDENTIALS:
-            why = "a credential has no business in a response"
-        elif name in ALWAYS_ALLOWED or name in policy.allow:
-            continue
-        elif internal.fullmatch(name):
-            why = "it shows what is behind the gateway (internal)"
-        elif id(line) in addresses:
+        why = reasons.get(name)
+        if id(line) in addresses and why != CREDENTIAL and name not in ALWAYS_ALLOWED | set(policy.allow):
             why = addresses[id(line)]
-        elif allow.fullmatch(name):
+        if why is not None:
+            yield mitm.Change("drop", at, None, f"{line.shown_name} dropped: {why}")
+
+
+@lru_cache(maxsize=256)  # servers send the same few sets of names, over and over
+def _reasons(
+    names: frozenset[str], allow: tuple[str, ...], internal: tuple[str, ...], of_provider: tuple[str, ...]
+) -> Mapping[str, str]:
+    """Why headers of these names do not pass, whatever their values."""
+    found: dict[str, str] = {}
+    for name in names:
+        if name in CREDENTIALS:
+            found[name] = CREDENTIAL
+        elif name in ALWAYS_ALLOWED or name in allow:
             continue
-        elif policy.allow:
-            why = "it is not on the list (allow)"
-        elif of_provider.fullmatch(name):
-            why = "it is the provider's and would count for this host (from-providers)"
-        else:
+        elif named(internal).fullmatch(name):
+            found[name] = "it shows what is behind the gateway (internal)"
+        elif named(allow).fullmatch(name):
             continue
-        yield mitm.Change("drop", at, None, f"{line.shown_name} dropped: {why}")
+        elif allow:
+            found[name] = "it is not on the list (allow)"
+        elif named(of_provider).fullmatch(name):
+            found[name] = "it is the provider's and would count for this host (from-providers)"
+    return found
 
 
 def _is_providers(response: Response, routing: Routing, host: str | None) -> bool:

@@ -520,8 +520,7 @@ def _of_connection() -> Found:
 def _caller(request: http.Request) -> list[bytes]:
     """Who asks whom."""
     fields = mitm.fields_of(request)
-    present = not fields.names.isdisjoint(CREDENTIALS)
-    credentials = [line.value for line in fields if line.key in CREDENTIALS] if present else []
+    credentials = [line.value for name in sorted(CREDENTIALS & fields.names) for line in fields.lines(name)]
     host = request.host.encode("utf-8", "surrogatepass")
     return [request.scheme.encode(), host, b"%d" % request.port, *credentials]
 

@@ -65,6 +65,8 @@ class MapStatus:
         mitm.refuse_unknown_options("map_status")
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
+        if not self.policy.enabled:
+            return
         mapped: list[int] = []
 
         def compute(fields: Fields) -> Iterator[mitm.Change]:

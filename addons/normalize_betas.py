@@ -29,7 +29,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Set
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from mitmproxy import ctx, http
@@ -221,8 +220,7 @@ def _written(request: Request, header: str, kept: Kept) -> Iterator[mitm.Change]
 
 def in_step(request: Request, policy: Policy) -> Step | None:
     """What makes header and content agree, and has the tokens that the content needs; None: nothing to do."""
-    found = endpoint(request)
-    octets = content.decoded(request) if found is not None and found.api == "anthropic" else None
+    octets = content.decoded(request) if _may_list(request) else None
     if not octets:
         return None
     named = [f'"{name}"'.encode() for name in (MEMBER, *(each.partition(":")[0] for each in policy.features))]
@@ -263,6 +261,12 @@ def in_step(request: Request, policy: Policy) -> Step | None:
         return None
     reasons = why or (["tokens were repeated"] if repeats else ["the header and the content differed"])
     return Step(changes, new, inside, tokens, "; ".join(reasons[:TOLD]))
+
+
+def _may_list(request: Request) -> bool:
+    """Whether the content may have a list of tokens, or need some."""
+    found = endpoint(request)
+    return found is not None and found.api == "anthropic"
 
 
 def _newest(feature: str, patterns: tuple[str, ...]) -> list[str]:
@@ -343,7 +347,9 @@ class NormalizeBetas:
         found: list[tuple[Step, bytes]] = []
 
         def compute(fields: Fields) -> list[mitm.Change]:
-            step = in_step(replace(mitm.request_head(flow, fields), body=raw), self.policy)
+            if not _may_list(mitm.request_head(flow, fields)):
+                return []
+            step = in_step(mitm.whole_request(flow, fields), self.policy)
             if step is not None and step.content is not None:
                 found.append((step, _coded(flow.request, step.content)))
             return step.changes if step is not None else []

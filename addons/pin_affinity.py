@@ -82,10 +82,9 @@ def place(fields: Fields, upstream: bytes, session: Session, credential: bytes) 
     )
 
 
-def who(fields: Fields) -> bytes:
-    """A digest of the credentials in a request."""
-    names = sorted(CREDENTIALS & fields.names)
-    return digest(*[line.value for name in names for line in fields.lines(name)])
+def who(fields: Fields) -> list[bytes]:
+    """The credentials in a request."""
+    return [line.value for name in sorted(CREDENTIALS & fields.names) for line in fields.lines(name)]
 
 
 def _id(fields: Fields, name: str) -> bytes | None:
@@ -284,7 +283,7 @@ class PinAffinity:
         self.pins = Pins(self.policy.capacity, self.policy.ttl)
         self.sharing = Shared()
         self.log: shared.Log | None = None
-        self.callers: WeakKeyDictionary[http.HTTPFlow, bytes] = WeakKeyDictionary()
+        self.callers: WeakKeyDictionary[http.HTTPFlow, Sequence[bytes]] = WeakKeyDictionary()
 
     def load(self, loader: Loader) -> None:
         mitm.add_options(loader, Policy, "pin_affinity")
@@ -393,7 +392,7 @@ class PinAffinity:
     def placed(self, flow: http.HTTPFlow, fields: Fields) -> Place | None:
         """Where the request with these field lines belongs, by the credential that the caller sent."""
         upstream = f"{flow.request.scheme}://{flow.request.host}:{flow.request.port}".lower().encode()
-        return place(fields, upstream, self.session, self.callers.get(flow, b""))
+        return place(fields, upstream, self.session, digest(*self.callers.get(flow, ())))
 
     def place_of(self, flow: http.HTTPFlow) -> Place | None:
         """Where a request that has been sent belongs; None: this addon did not see it begin."""

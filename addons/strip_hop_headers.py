@@ -66,19 +66,17 @@ def strip(
             raise mitm.Refused(
                 f"Via names {quoted(mask_text(pseudonym))} {times} times: the request goes round", 508
             )
+    if not (reasons := _reasons(message, policy, routing, host)):
+        return
     stays = _stays(message)
-    reasons = {
-        name: why for name, why in _reasons(message, policy, routing, host).items() if name not in stays
-    }
     place, option = _option(message, stays)
-    for at, line in enumerate(message.fields) if reasons else ():
+    for at, line in enumerate(message.fields):
         if at == place:
             if line.value != option:
                 why = f"of {quoted(mask_text(line.value))} only {quoted(option)} holds for the next hop too"
                 yield mitm.Change("set", at, FieldLine(line.name, option), f"{line.shown_name}: {why}")
-        elif line.key in reasons:
-            why = f"{line.shown_name} dropped: {reasons[line.key]}"
-            yield mitm.Change("drop", at, None, why)
+        elif (name := line.key) in reasons and name not in stays:
+            yield mitm.Change("drop", at, None, f"{line.shown_name} dropped: {reasons[name]}")
 
 
 def _reasons(message: Message, policy: Policy, routing: Routing, host: str | None) -> dict[str, str]:
@@ -196,7 +194,7 @@ class StripHopHeaders:
 
     def request(self, flow: http.HTTPFlow) -> None:
         # A streamed request's head is on the wire by now: a line would be recorded and never sent.
-        if speaks_http1(flow) and not flow.request.stream:
+        if not flow.request.is_http11 and speaks_http1(flow) and not flow.request.stream:
             content = flow.request.raw_content or b""
             mitm.rewrite(
                 flow,

@@ -122,25 +122,25 @@ def is_refused(flow: http.HTTPFlow) -> bool:
     return "refuse" in [entry["op"] for entry in flow.metadata.get(JOURNAL, ())]
 
 
-def latest[*A, R](size: int) -> Callable[[Callable[[*A], R]], Callable[[*A], R]]:
-    """Keep what a function has made of its latest arguments, which are told apart by identity.
+def latest[K, *A, R](size: int) -> Callable[[Callable[[K, *A], R]], Callable[[K, *A], R]]:
+    """Keep what a function has made of its latest arguments; the first of them is known by identity.
 
-    Each addon asks for what the one before has read, a dozen times for a request. To compare field lines, or the
-    content, takes as long as to read them.
+    Each addon asks for what the one before has read, a dozen times for a request. To compare field lines takes as
+    long as to read them.
     """
 
-    def kept_by(make: Callable[[*A], R]) -> Callable[[*A], R]:
-        kept: dict[tuple[int, ...], tuple[object, R]] = {}
+    def kept_by(make: Callable[[K, *A], R]) -> Callable[[K, *A], R]:
+        kept: dict[int, tuple[K, tuple[*A], R]] = {}
 
         @wraps(make)
-        def call(*args: *A) -> R:
-            key = tuple(map(id, args))
-            if (found := kept.get(key)) is None:
+        def call(first: K, *others: *A) -> R:
+            key = id(first)
+            if (found := kept.get(key)) is None or found[1] != others:
                 if len(kept) >= size:
                     del kept[next(iter(kept))]
-                # Kept with the arguments: nothing else can have their ids.
-                found = kept[key] = args, make(*args)
-            return found[1]
+                # Kept with the first argument: nothing else can have its id.
+                found = kept[key] = first, others, make(first, *others)
+            return found[2]
 
         return call
 
