@@ -14,9 +14,9 @@ import hashlib
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conformance import conversation, grammar, known, llm, sse
 from conformance.content import document
@@ -63,6 +63,7 @@ _UNSENT = re.compile(
 """Errors that say that no connection came about."""
 _RESPONSE_ID = re.compile(rb'"id"\s*:\s*"(resp_[^"\\]{1,2000})"')
 _REQUEST_IDS = ("x-request-id", "request-id", "x-client-request-id")
+_TRUTH = {b"true": True, b"false": False}
 _MOVES = ("x-litellm-attempted-retries", "x-litellm-attempted-fallbacks")
 _REPEATED = frozenset({"cache-control", "content-location", "etag", "expires"})
 """What a 304 has to repeat of the 200 (RFC 9110 §15.4.5), but for Date, and for Vary, which may come and go with
@@ -234,18 +235,19 @@ class Digester:
         endpoint = llm.endpoint(request)
         completes = endpoint is not None and endpoint.completes
         asked = document(request) if completes and request.method == b"POST" else None
+        members: Mapping[str, Any] = asked if isinstance(asked, dict) else {}
         field, session = self._session(request, asked)
         status = response.status if response is not None else 0
         lost = exchange.error is not None
         retry = fields.one("x-stainless-retry-count")
         content = _content(request)
-        if isinstance(asked, dict) and "client_metadata" in asked:
+        if "client_metadata" in members:
             # Codex writes the members of client_metadata in another order each time (Rust's HashMap).
             content = json.dumps(asked, sort_keys=True).encode()
         prompt = conversation.prompt(asked, host) if asked is not None else None
         idempotency_key = fields.one("idempotency-key")
         identity = None if content is None else _digest(host, request.method, request.target, content)
-        named = asked.get("previous_response_id") if isinstance(asked, dict) else None
+        named, key = members.get("previous_response_id"), members.get("prompt_cache_key")
         previous = _digest(named.encode("utf-8", "replace")) if isinstance(named, str) and named else None
         retries = int(retry) if retry is not None and retry.isdigit() and len(retry) < 6 else None
         failed = lost or status >= 400
@@ -254,7 +256,7 @@ class Digester:
             reply = conversation.answered(prompt, llm.reply(exchange))
         answer = response.fields if response is not None else Fields()
         tokens = self._policy.tokens
-        served = next((value for name in self._policy.deployments if (value := answer.one(name))), None)
+        account, served = _first(fields, self._policy.accounts), _first(answer, self._policy.deployments)
         waiting = [seconds for _, seconds in waits(answer, exchange.ended)] if status >= 400 else []
         close = exchange.frames[-1] if exchange.frames else None
         made = Digest(
@@ -274,13 +276,11 @@ class Digester:
             details=_digest(
                 lasting,
                 *(line.value for name in decisive for line in fields.lines(name)),
-                *_untold(exchange),
+                *(_untold(exchange) if status in (401, 403) else ()),
             ),
             connection=exchange.client_connection,
             credential=_credential(fields),
-            account=next(
-                (_text(value) for name in self._policy.accounts if (value := fields.one(name))), None
-            ),
+            account=_text(account) if account else None,
             session=session,
             session_field=field,
             is_branch=not names.isdisjoint(known.BRANCHES),
@@ -291,22 +291,23 @@ class Digester:
             size=request.size or 0,
             model=llm.wanted_model(request) if completes else None,
             deployment=_text(served) if served else None,
-            was_moved=any((answer.one(name) or b"0") != b"0" for name in _MOVES),
+            was_moved=not answer.names.isdisjoint(_MOVES)
+            and any((answer.one(name) or b"0") != b"0" for name in _MOVES),
             tokens_sent=_tokens(fields, tokens),
             tokens_issued=_tokens(answer, tokens) if status < 400 else (),
             response_id=_response_id(response) if completes and response is not None else None,
             previous_response_id=previous,
-            cache_key=_digest(key.encode("utf-8", "replace"))
-            if isinstance(asked, dict) and isinstance(key := asked.get("prompt_cache_key"), str)
-            else None,
+            cache_key=_digest(key.encode("utf-8", "replace")) if isinstance(key, str) else None,
             event_reader=(fields.one("mcp-session-id") or b"")[:SHOWN]
             if request.method == b"GET" and response is not None and _has_event_ids(response)
             else None,
-            request_ids=tuple((name, _text(value)) for name in _REQUEST_IDS if (value := fields.one(name))),
+            request_ids=()
+            if names.isdisjoint(_REQUEST_IDS)
+            else tuple((name, _text(value)) for name in _REQUEST_IDS if (value := fields.one(name))),
             idempotency_key=_digest(idempotency_key) if idempotency_key else None,
             websocket_key=_digest(nonce) if (nonce := fields.one("sec-websocket-key")) else None,
             wait=min(waiting) if waiting else None,
-            should_retry={b"true": True, b"false": False}.get((answer.one("x-should-retry") or b"").lower()),
+            should_retry=_TRUTH.get((answer.one("x-should-retry") or b"").lower()),
             retry=retries,
             close_code=close.code
             if close is not None and close.opcode == "CLOSE" and close.sender == "server"
@@ -354,9 +355,8 @@ def _stored(answer: Fields) -> tuple[bytes, bytes, frozenset[str]] | None:
 
 def _untold(exchange: Exchange) -> Iterator[bytes]:
     """What sets a refused request apart: a masked credential may be the same as another masked one, or not."""
-    refused = exchange.response is not None and exchange.response.status in (401, 403)
     fields = exchange.request.fields
-    if refused and any(b"***" in line.value for name in _CREDENTIALS for line in fields.lines(name)):
+    if any(b"***" in line.value for name in _CREDENTIALS for line in fields.lines(name)):
         yield f"{exchange.flow} {exchange.number}".encode()
 
 
@@ -401,7 +401,16 @@ def _credential(fields: Fields) -> bytes | None:
     return _digest(*values) if values else None
 
 
+def _first(fields: Fields, names: Iterable[str]) -> bytes | None:
+    """The value of the first of these fields that has one."""
+    if fields.names.isdisjoint(names):
+        return None
+    return next((value for name in names if (value := fields.one(name))), None)
+
+
 def _tokens(fields: Fields, names: Iterable[str]) -> tuple[bytes, ...]:
+    if fields.names.isdisjoint(names):
+        return ()
     return tuple(name.encode() + b":" + _digest(value) for name in names if (value := fields.one(name)))
 
 
