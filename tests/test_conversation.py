@@ -237,6 +237,20 @@ def test_gemini_calls_have_no_ids() -> None:
     assert answered(first, said("", "another-id")) == found.chain[1]
 
 
+def test_system_prompts_are_remembered_if_they_are_not_too_long() -> None:
+    conversation._remembered.cache_clear()
+    for length in (conversation.LONGEST, conversation.LONGEST + 1):
+        asked = {"messages": [message("system", "x" * length), message("user", "go")]}
+        for _ in range(2):
+            found = prompt(asked)
+            assert found is not None
+            assert found.setup == conversation._digest("x" * length)
+    assert (conversation._remembered.cache_info().hits, conversation._remembered.cache_info().misses) == (
+        1,
+        1,
+    )
+
+
 def test_a_string_is_one_message() -> None:
     assert prompt({"input": "go"}) == prompt({"messages": [message("user", " go\n")]})
 
