@@ -152,7 +152,7 @@ class Fields:
     @property
     def names(self) -> frozenset[str]:
         """The lower-case names that occur."""
-        return self._names().occurring
+        return (self._named or self._names()).occurring
 
     @property
     def by_name(self) -> Mapping[str, tuple[FieldLine, ...]]:
@@ -169,7 +169,7 @@ class Fields:
     @property
     def names_block(self) -> bytes:
         """Every name as it is written, joined by line feeds; for the same purpose."""
-        return self._names().block
+        return (self._named or self._names()).block
 
     @property
     def is_plain(self) -> bool:
@@ -199,8 +199,8 @@ class Fields:
 
     def one(self, name: str) -> bytes | None:
         """The value, if there is exactly one line of that name; else None."""
-        lines = self.lines(name)
-        return lines[0].value if len(lines) == 1 else None
+        lines = (self._by_name or self._index()).get(name)  # as in lines(): half of all that is asked is this
+        return lines[0][1] if lines is not None and len(lines) == 1 else None
 
 
 NO_FIELDS = Fields()
@@ -319,9 +319,9 @@ class Message:
     def bare(self) -> Self:
         """The same message without its content, for keeping: the content may be megabytes."""
         kept = object.__new__(type(self))
-        # What others keep with a message (names that begin with _) is made of its content.
-        facts = {name: fact for name, fact in self.__dict__.items() if name[0] != "_" and name != "content"}
-        kept.__dict__.update(facts, body=None)
+        # Not what else is kept with a message: it is made of its content.
+        facts = self.__dict__
+        kept.__dict__.update({name: facts[name] for name in self.__dataclass_fields__}, body=None)
         return kept
 
     @cached_property
