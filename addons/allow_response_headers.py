@@ -47,9 +47,8 @@ def withheld(
         policy.from_providers if _is_providers(response, routing, host) else (),
     )
     addresses = {id(line): why for line, why in addresses_inside(request, response, policy)}
-    for at, line in enumerate(response.fields) if reasons or addresses else ():
-        name = line.key
-        why = reasons.get(name)
+    for at, name in enumerate(response.fields.keys) if reasons or addresses else ():
+        line, why = response.fields[at], reasons.get(name)
         if id(line) in addresses and why != CREDENTIAL and name not in ALWAYS_ALLOWED | set(policy.allow):
             why = addresses[id(line)]
         if why is not None:

@@ -107,7 +107,9 @@ def authorized(request: Request, auth: Auth, policy: Policy, keys: Keys) -> Iter
     for line in lines:
         if line.token in misplaced:
             dropped[line.at] = f"{line.shown_name} dropped: this key of the upstream is for other paths"
-    kept = _one_of_each([line for line in lines if line.at not in dropped], auth, dropped)
+    kept = [line for line in lines if line.at not in dropped]
+    if len(kept) > 1:
+        kept = _one_of_each(kept, auth, dropped)
     if wanted is not None and not _elsewhere(request, auth):
         key = keys.found.get(wanted, b"")
         if policy.overwrite or not any(_is_own(line, request, auth, key) for line in kept):
@@ -131,9 +133,10 @@ def _read(request: Request) -> tuple[list[_Line], dict[int, str]]:
     """The lines with credentials as they should be written, and those to drop with the reason."""
     judged = {id(found.line): found for found in credential.judged(request)}
     lines, dropped = [], {}
-    for at, line in enumerate(request.fields):
-        if line.key not in CREDENTIALS:
+    for at, key in enumerate(request.fields.keys) if judged else ():
+        if key not in CREDENTIALS:
             continue
+        line = request.fields[at]
         found = judged[id(line)]
         token = _token(line.value) if found.rule in _MISSPELT else None
         if found.rule in _NOTHING or token == b"":

@@ -45,7 +45,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from fnmatch import fnmatchcase, translate
 from functools import lru_cache
@@ -159,12 +159,12 @@ def injected(
     found = None
     if header and is_expected(request, settings.session) and not _is_told(request, settings):
         found = in_head(request, settings) or otherwise()
-    ids = dict(_ids(request, settings))
+    ids = _ids(request, settings)
     if header and found:
-        at = next((at for at, line in enumerate(request.fields) if line.key == header), -1)
+        at = request.fields.keys.index(header) if header in request.fields else -1
         line = FieldLine(request.fields[at].name if at >= 0 else header.encode(), found.id)
         yield mitm.Change("set" if at >= 0 else "add", at, line, found.why)
-        ids[header] = (at, line)
+        ids = {**ids, header: (at, line)}
     if settings.policy.align:
         yield from _aligned(request, ids, settings)
     yield from _unshadowed(request, ids, settings.session)
@@ -176,16 +176,17 @@ def is_unnamed(request: Request, settings: Settings) -> bool:
     return bool(wanted) and not _is_told(request, settings) and in_head(request, settings) is None
 
 
-def _ids(request: Request, settings: Settings) -> Iterator[tuple[str, tuple[int, FieldLine]]]:
+@mitm.latest(8)
+def _ids(request: Request, settings: Settings) -> Mapping[str, tuple[int, FieldLine]]:
     """The first line of each header that names a conversation, and its place."""
+    found: dict[str, tuple[int, FieldLine]] = {}
     if settings.naming(request).isdisjoint(_ORDER):
-        return
-    seen = set()
-    for at, line in enumerate(request.fields):
-        name = line.key
-        if name in CONVERSATION_IDS and name not in seen and line.value and not is_placeholder(line.value):
-            seen.add(name)
-            yield name, (at, line)
+        return found
+    for at, name in enumerate(request.fields.keys):
+        value = request.fields[at].value
+        if name in _ORDER and name not in found and value and not is_placeholder(value):
+            found[name] = at, request.fields[at]
+    return found
 
 
 @mitm.latest(8)
@@ -199,7 +200,7 @@ def _is_told(request: Request, settings: Settings) -> bool:
             continue
         if name in settings.session.shadows:
             # A trace beside which something else names the session is a request's.
-            if all(line.value == value for _, (_, line) in _ids(request, settings)):
+            if all(line.value == value for _, line in _ids(request, settings).values()):
                 return True
         elif name == settings.session.header or settings.accepts(value):
             return True
@@ -259,7 +260,7 @@ def _pointed(said: Any, pointer: tuple[str, ...]) -> str | None:
 
 
 def _aligned(
-    request: Request, ids: dict[str, tuple[int, FieldLine]], settings: Settings
+    request: Request, ids: Mapping[str, tuple[int, FieldLine]], settings: Settings
 ) -> Iterator[mitm.Change]:
     session, header = settings.session, settings.session.header or ""
     if len(ids) < 2:
@@ -288,7 +289,7 @@ def _aligned(
 
 
 def _unshadowed(
-    request: Request, ids: dict[str, tuple[int, FieldLine]], session: Session
+    request: Request, ids: Mapping[str, tuple[int, FieldLine]], session: Session
 ) -> Iterator[mitm.Change]:
     if request.fields.names.isdisjoint(session.shadows):
         return
@@ -299,7 +300,7 @@ def _unshadowed(
 
 
 def _named_besides(
-    value: bytes, ids: dict[str, tuple[int, FieldLine]], request: Request, session: Session
+    value: bytes, ids: Mapping[str, tuple[int, FieldLine]], request: Request, session: Session
 ) -> list[FieldLine]:
     """The headers for the session, of those the upstream reads, that name another one."""
     return [
@@ -312,7 +313,7 @@ def _named_besides(
 
 def contradiction(request: Request, whole: Request, settings: Settings) -> tuple[str, str, FieldLine] | None:
     """(member, its id, the header) where an id in the content says another session than its header."""
-    lines = {name: line for name, (_, line) in _ids(request, settings)}
+    lines = {name: line for name, (_, line) in _ids(request, settings).items()}
     meant = [(members, sorted(names & lines.keys())) for members, names in IN_BODY]
     for member, said in conversation.body_ids(document(whole)) if any(names for _, names in meant) else ():
         for members, names in meant:

@@ -70,12 +70,13 @@ def strip(
         return
     stays = _stays(message)
     place, option = _option(message, stays)
-    for at, line in enumerate(message.fields):
+    for at, name in enumerate(message.fields.keys):
+        line = message.fields[at]
         if at == place:
             if line.value != option:
                 why = f"of {quoted(mask_text(line.value))} only {quoted(option)} holds for the next hop too"
                 yield mitm.Change("set", at, FieldLine(line.name, option), f"{line.shown_name}: {why}")
-        elif (name := line.key) in reasons and name not in stays:
+        elif name in reasons and name not in stays:
             yield mitm.Change("drop", at, None, f"{line.shown_name} dropped: {reasons[name]}")
 
 

@@ -144,7 +144,7 @@ class Fields:
         return self._lines[index]
 
     def __contains__(self, name: str) -> bool:
-        return name in (self._by_name or self._index())
+        return name in (self._named or self._names()).occurring
 
     def __repr__(self) -> str:
         return f"Fields({list(map(tuple, self._lines))!r})"
@@ -153,6 +153,11 @@ class Fields:
     def names(self) -> frozenset[str]:
         """The lower-case names that occur."""
         return (self._named or self._names()).occurring
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The lower-case name of each line."""
+        return (self._named or self._names()).keys
 
     @property
     def by_name(self) -> Mapping[str, tuple[FieldLine, ...]]:

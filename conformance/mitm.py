@@ -229,22 +229,28 @@ def apply(flow: http.HTTPFlow, part: Part, addon: str, fields: Fields, changes: 
     entries = [_entry(addon, part, fields, change) for change in changes]
     _keep_received(flow, part, fields)
     flow.metadata.setdefault(JOURNAL, []).extend(entries)
-    if any(entry["field"].lower() == "connection" for entry in entries):
-        _part_legs(flow, part)
-    message = flow.request if part == "request" else flow.response
+    message: http.Message | None = flow.request if part == "request" else flow.response
+    assert message is not None
+    if any(_is_about_close(message, entry) for entry in entries):
+        message = _part_legs(flow, part, message)
     # Not by item assignment: that joins or moves lines and changes their case.
-    message.headers.fields = after  # type: ignore[union-attr]
+    message.headers.fields = after
 
 
-def _part_legs(flow: http.HTTPFlow, part: Part) -> None:
-    """Make the message that is sent another object than the one that came in.
+def _is_about_close(message: http.Message, entry: Mapping[str, Any]) -> bool:
+    """Whether a change may be one of who closes: in HTTP/1.1 nobody does who does not say so (RFC 9112 §9.3)."""
+    if entry["field"].lower() != "connection":
+        return False
+    return not message.is_http11 or "close" in ",".join([*entry["before"], *entry["after"]]).lower()
+
+
+def _part_legs(flow: http.HTTPFlow, part: Part, message: http.Message) -> http.Message:
+    """Make the message that is sent another object than the one that came in, and return it.
 
     mitmproxy asks one object whether to keep open the connection it came by and the one it goes out by. What
     Connection said was for the first only: a client that said close gets its close, a server that did is
     not sent another request, and neither is passed on.
     """
-    message = flow.request if part == "request" else flow.response
-    assert message is not None
     # Message.copy goes by get_state and from_state, which check each type again: a tenth of what a request costs.
     sent = copy(message)
     sent.data = copy(message.data)
@@ -254,6 +260,7 @@ def _part_legs(flow: http.HTTPFlow, part: Part) -> None:
         # RFC 9112 §9.3: no persistent connection with an HTTP/1.0 client. It reads until the close, since the
         # answer it gets says nothing of keep-alive any more.
         message.headers.pop("connection", None)
+    return sent
 
 
 def set_status(flow: http.HTTPFlow, addon: str, status: int, why: str) -> None:

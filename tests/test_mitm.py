@@ -6,6 +6,7 @@ from typing import Literal
 import pytest
 from mitmproxy import exceptions, http
 from mitmproxy.io import FlowReader, FlowWriter
+from mitmproxy.net.http import http1
 from mitmproxy.test import taddons, tflow
 from pydantic import Field
 
@@ -120,18 +121,28 @@ def test_legs_are_parted_where_connection_changes() -> None:
     assert flow.response.stream is True
 
 
-@pytest.mark.parametrize(
-    ("version", "left"), [("HTTP/1.0", ()), ("HTTP/1.1", ((b"Connection", b"keep-alive"),))]
-)
-def test_an_http_1_0_client_is_not_kept(version: str, left: tuple) -> None:
+@pytest.mark.parametrize(("version", "is_closed"), [("HTTP/1.0", True), ("HTTP/1.1", False)])
+def test_an_http_1_0_client_is_not_kept(version: str, is_closed: bool) -> None:
     """RFC 9112 §9.3: a proxy keeps no connection to an HTTP/1.0 client open, whatever the client says."""
     flow = flow_with()
     came = flow.request
     came.headers.fields = ((b"Connection", b"keep-alive"),)
     came.http_version = version
     mitm.rewrite(flow, "request", "one", lambda fields: [drop(0)])
-    assert came.headers.fields == left
+    assert http1.connection_close(version, came.headers) == is_closed
     assert flow.request.headers.fields == ()
+
+
+def test_who_says_close_closes_whatever_else_is_said() -> None:
+    flow = flow_with()
+    came = flow.request
+    came.headers.fields = ((b"Connection", b"keep-alive, close"), (b"connection", b"x-a"))
+    mitm.rewrite(flow, "request", "one", lambda fields: [drop(1)])
+    assert flow.request is came
+    mitm.rewrite(flow, "request", "two", lambda fields: [drop(0)])
+    assert flow.request is not came
+    assert http1.connection_close("HTTP/1.1", came.headers)
+    assert not http1.connection_close("HTTP/1.1", flow.request.headers)
 
 
 def test_what_was_refused_is_left_alone() -> None:
