@@ -102,10 +102,10 @@ DONE = b"[DONE]"
 class Path:
     """A place in a JSON document: ``choices.*.finish_reason``; ``*`` is every element of a list."""
 
-    lists: tuple[str, ...]
-    """The way to the last ``*``, if the place is in a document of any type: several places have it in common."""
+    list: str
+    """The member at the top whose elements it goes through (``choices``), in a document of any type; else empty."""
     way: tuple[str, ...]
-    """From there, or from the top."""
+    """From there."""
     last: str
     """The last member; empty: a ``*`` is the last step."""
     types: frozenset[str]
@@ -118,8 +118,8 @@ def _at(steps: str, *types: str) -> Path:
     names = steps.split(".")
     needle = b'"%s"' % next(name for name in reversed(names) if name != "*").encode()
     last = "" if names[-1] == "*" else names.pop()
-    shared = 0 if types or "*" not in names else len(names) - names[::-1].index("*")
-    return Path(tuple(names[:shared]), tuple(names[shared:]), last, frozenset(types), needle)
+    top = names[0] if names[1:2] == ["*"] and not types else ""
+    return Path(top, tuple(names[2:] if top else names), last, frozenset(types), needle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -541,12 +541,15 @@ def _reply(exchange: Exchange, response: Response) -> Reply | None:
     if not any(is_of(form, piece.said, piece.type) or error_in(piece.said) for piece in said):
         return None
     if content is None or b"error" in content:
-        errors = (error_in(p.said) for p in said if content is None or b"error" in p.event.data)
-        told.error = next((error for error in errors if error is not None), None)
+        for piece in said:
+            if content is None or b"error" in piece.event.data:
+                told.error = error_in(piece.said)
+                if told.error is not None:
+                    break
     models = _each(shape.model, said, content)
     told.model = next((model for model in models if isinstance(model, str) and model), None)
     told.has_usage = any(value for _, value in _hits(shape.usage, said, content))
-    known: dict[tuple[str, ...], Hits] = {}
+    known: dict[str, Hits] = {}
     for key, value in _hits(shape.finish, said, content, known):
         if isinstance(value, str) and value:
             told.finish[key] = value
@@ -562,7 +565,7 @@ def _reply(exchange: Exchange, response: Response) -> Reply | None:
     for one in said if called else ():  # in the order of the stream: one piece begins a call, others go on
         for calls in called:
             if content is None or calls.at.needle in one.event.data:
-                for key, value in _hits((calls.at,), (one,), content):
+                for key, value in _hits((calls.at,), (one,), content, known if len(said) == 1 else None):
                     _add_call(told, open_calls, key, value, calls)
     return told
 
@@ -585,33 +588,51 @@ def _hits(
     paths: tuple[Path, ...],
     said: Sequence[Piece],
     content: bytes | None,
-    known: dict[tuple[str, ...], Hits] | None = None,
+    known: dict[str, Hits] | None = None,
 ) -> Hits:
     """Every place in these documents that a path leads to; a last member that is missing is None.
 
     All documents at once, step by step: a stream has hundreds. ``content``: what they all stand in, if they are
-    events. ``known``: the ways gone before in the same ones.
+    events. ``known``: the elements of lists that were gone through before in the same ones.
     """
     hits: Hits = []
     for path in paths:
-        needle, types, lists, last = path.needle, path.types, path.lists, path.last
-        if content is not None and not lists and needle not in content:
+        needle, types, last = path.needle, path.types, path.last
+        if path.list:
+            here = known.get(path.list) if known is not None else None
+            if here is None:
+                here = _elements(said, path.list)
+                if known is not None:
+                    known[path.list] = here
+        elif content is not None and needle not in content:
             continue  # one search of the whole, and none of its hundreds of events
-        here = known.get(lists) if known is not None and lists else None
-        if here is None:
+        else:
             here = [
                 ((index,) if type(index := one.get("index", one.get("output_index"))) is int else (), one)
                 for event, one, kind, _, _ in said
                 if type(one) is dict
                 and (not types or kind in types)
-                and (content is None or lists or needle in event.data)
+                and (content is None or needle in event.data)
             ]
-            here = _walked(here, lists)
-            if known is not None and lists:
-                known[lists] = here
         here = _walked(here, path.way)
         hits += [(key, value.get(last)) for key, value in here if type(value) is dict] if last else here
     return hits
+
+
+def _elements(said: Sequence[Piece], name: str) -> Hits:
+    """The elements of the lists that these documents have under that name."""
+    found: Hits = []
+    for _, one, _, _, _ in said:
+        elements = one.get(name) if type(one) is dict else None
+        if type(elements) is not list:
+            continue
+        top = one.get("index", one.get("output_index"))
+        for at, element in enumerate(elements):
+            index = element.get("index") if type(element) is dict else None
+            if type(index) is not int:
+                index = at
+            found.append(((top, index) if type(top) is int else (index,), element))
+    return found
 
 
 def _walked(here: Hits, steps: tuple[str, ...]) -> Hits:
