@@ -53,20 +53,17 @@ def replay(exchange: Exchange) -> tuple[Refusal, ...]:
     """
     found: list[Refusal] = []
     request = exchange.request
-    if is_judged(request):
-        shape = _shape(request)
-        if shape not in _taken:
-            words = _refused(h11.Connection(h11.SERVER, NO_LIMIT), request)
-            if words is not None:
-                found += _refusal(words, request)
-            else:
-                _remember(shape)
+    shape = _shape(request)
+    if shape not in _taken and is_judged(request):
+        words = _refused(h11.Connection(h11.SERVER, NO_LIMIT), request)
+        if words is not None:
+            found += _refusal(words, request)
+        else:
+            _remember(shape)
     responses = (*exchange.interim, exchange.response) if exchange.response is not None else exchange.interim
-    if responses and all(map(is_judged, responses)):
-        # What h11 makes of a response depends on those before it.
-        shape = _shape(responses[0], request) if len(responses) == 1 else None
-        if shape in _taken:
-            return tuple(found)
+    # What h11 makes of a response depends on those before it.
+    shape = _shape(responses[0], request) if len(responses) == 1 else None
+    if responses and shape not in _taken and all(map(is_judged, responses)):
         client = _client(request)
         for response in responses:
             if (words := _refused(client, response)) is not None:
@@ -85,6 +82,8 @@ def _shape(message: Message, request: Request | None = None) -> _Shape | None:
     fields, start = message.fields, message.start_line
     if (
         message.wire is not None
+        or not message.verbatim
+        or message.version not in _VERSIONS
         or not fields.is_plain
         or len(start) + len(fields.names_block) > _LONGEST_SHAPE
     ):
