@@ -77,6 +77,14 @@ UNIQUE = re.compile(r"(?i)[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}")
 RESPONSE_ID = re.compile(rb'"id"\s*:\s*"(resp_[^"\\]{1,2000})"')
 WITHOUT_KEY = b"hoplint"
 _ORDER = {name: at for at, name in enumerate(CONVERSATION_IDS)}
+# What the members end with that the content must hold: to look for it is cheaper than to read every conversation.
+_IN_CONTENT = [
+    (
+        names,
+        frozenset(b'%s"' % member.rpartition(".")[2].removeprefix("litellm_").encode() for member in members),
+    )
+    for members, names in IN_BODY
+]
 SAMPLE = "0123456789abcdef" * 2
 
 
@@ -311,13 +319,19 @@ def _named_besides(
     ]
 
 
+def may_contradict(request: Request, content: bytes, settings: Settings) -> bool:
+    """Whether an id may stand in the content that means the same as one in a header."""
+    named = _ids(request, settings).keys()
+    needles = {needle for names, needles in _IN_CONTENT if not names.isdisjoint(named) for needle in needles}
+    return any(needle in content for needle in needles)
+
+
 def contradiction(request: Request, whole: Request, settings: Settings) -> tuple[str, str, FieldLine] | None:
     """(member, its id, the header) where an id in the content says another session than its header."""
     lines = {name: line for name, (_, line) in _ids(request, settings).items()}
-    meant = [(members, sorted(names & lines.keys())) for members, names in IN_BODY]
-    for member, said in conversation.body_ids(document(whole)) if any(names for _, names in meant) else ():
-        for members, names in meant:
-            for name in names if member in members else ():
+    for member, said in conversation.body_ids(document(whole)):
+        for members, names in IN_BODY:
+            for name in sorted(names & lines.keys()) if member in members else ():
                 if lines[name].value.decode("latin-1") != said:
                     return member, said, lines[name]
     return None
@@ -405,16 +419,16 @@ class InjectSession:
         if not mitm.is_on_the_wire(flow) or mitm.is_refused(flow):
             return
         fields = mitm.fields_of(flow.request)
-        whole, unnamed = mitm.whole_request(flow, fields), None
+        unnamed = None
         if is_unnamed(mitm.request_head(flow, fields), self.settings):
-            unnamed = await self.found(flow, whole)
+            unnamed = await self.found(flow, mitm.whole_request(flow, fields))
 
         def compute(fields: Fields) -> Iterator[mitm.Change]:
             return injected(mitm.request_head(flow, fields), self.settings, lambda: unnamed)
 
         mitm.rewrite(flow, "request", self.name, compute)
         if self.settings.policy.align:
-            self.align_content(flow, whole)
+            self.align_content(flow, fields)
 
     async def response(self, flow: http.HTTPFlow) -> None:
         await self.end(flow)
@@ -484,13 +498,17 @@ class InjectSession:
             entries += self.tracker.made(asked, scope, made[1].decode("utf-8", "replace"))
         await self.tell(entries)
 
-    def align_content(self, flow: http.HTTPFlow, whole: Request) -> None:
-        """Let the content say what the header says; ``whole``: the request as it came."""
+    def align_content(self, flow: http.HTTPFlow, came: Fields) -> None:
+        """Let the content say what the header says; ``came``: the field lines as they came."""
         content = flow.request.raw_content
         request = mitm.request_head(flow, mitm.fields_of(flow.request))
         if not content or "content-encoding" in request.fields:
             return
-        if (found := contradiction(request, whole, self.settings)) is None:
+        if not may_contradict(request, content, self.settings):
+            return
+        # With the lines as they came: that one has been read already, where it had to be.
+        found = contradiction(request, mitm.whole_request(flow, came), self.settings)
+        if found is None:
             return
         member, said, line = found
         named = line.value.decode("latin-1")

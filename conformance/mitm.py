@@ -84,15 +84,20 @@ class Refused(Exception):
 
 def changed(fields: Fields, changes: Iterable[Change]) -> Fields:
     """The section after the changes; what they do not name keeps order, case and repeats."""
-    lines: list[FieldLine | None] = list(fields)
+    return Fields(_changed(fields, changes))
+
+
+def _changed(lines: Iterable[tuple[bytes, bytes]], changes: Iterable[Change]) -> list[tuple[bytes, bytes]]:
+    after: list[tuple[bytes, bytes] | None] = list(lines)
     for change in changes:
+        line = None if change.line is None else (change.line.name, change.line.value)
         if change.op == "add":
-            lines.append(change.line)
-        elif lines[change.at] is None:
+            after.append(line)
+        elif after[change.at] is None:
             raise KeyError(change.at)
         else:
-            lines[change.at] = change.line
-    return Fields([line for line in lines if line is not None])
+            after[change.at] = line
+    return [line for line in after if line is not None]
 
 
 def is_on_the_wire(flow: http.HTTPFlow) -> bool:
@@ -225,12 +230,12 @@ def apply(flow: http.HTTPFlow, part: Part, addon: str, fields: Fields, changes: 
     """Write the changes into the flow's headers and its journal. ``fields`` is the section they count in."""
     if any(each.line is not None and not is_field_line(*each.line) for each in changes):
         raise ValueError("it would have written what is more than one header line, or none")
-    after = tuple([(name, value) for name, value in changed(fields, changes)])
+    message: http.Message | None = flow.request if part == "request" else flow.response
+    assert message is not None
+    after = tuple(_changed(message.headers.fields, changes))
     entries = [_entry(addon, part, fields, change) for change in changes]
     _keep_received(flow, part, fields)
     flow.metadata.setdefault(JOURNAL, []).extend(entries)
-    message: http.Message | None = flow.request if part == "request" else flow.response
-    assert message is not None
     if any(_is_about_close(message, entry) for entry in entries):
         message = _part_legs(flow, part, message)
     # Not by item assignment: that joins or moves lines and changes their case.

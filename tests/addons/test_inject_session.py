@@ -162,6 +162,23 @@ def test_pointers() -> None:
 # ---- what contradicts it
 
 
+@pytest.mark.parametrize(
+    ("member", "header"),
+    [(member, name) for members, names in script.IN_BODY for member in members for name in sorted(names)],
+)
+def test_every_id_in_the_content_is_looked_for(member: str, header: str) -> None:
+    said: object = {"session_id": ID} if member.endswith("user_id") else ID
+    said = json.dumps(said) if member.endswith("user_id") else said
+    for name in reversed(member.split(".")):
+        said = {name: said}
+    asked, settings = request(f"{header}: other-session", content=said), script.Settings(InjectSession(), SMG)
+    assert script.may_contradict(asked, asked.content, settings)
+    found = script.contradiction(asked, asked, settings)
+    assert found is not None
+    assert found[0] == member
+    assert not script.may_contradict(asked, b'{"messages": []}', settings)
+
+
 def test_a_trace_that_is_taken_for_the_session_is_dropped() -> None:
     fields = after(request(f"x-litellm-session-id: {ID}", "x-litellm-trace-id: trace-00001"), Session())
     assert "x-litellm-trace-id" not in fields
