@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from conformance import locate, secret
@@ -115,13 +116,18 @@ class Plan:
             known = self._known[relevant] = (*self.always, *chosen.values())
         return known
 
+    def rules_for(self, *messages: Message) -> Sequence[Rule]:
+        """Those that can matter for these messages together."""
+        rules = self.rules(names_of(*messages))
+        if all(message.verbatim for message in messages):
+            return rules
+        return [rule for rule in rules if not rule.verbatim]
 
-def names_of(message: Message) -> frozenset[str]:
-    return message.fields.names | message.trailers.names if len(message.trailers) else message.fields.names
 
-
-def without_verbatim(rules: Iterable[Rule]) -> list[Rule]:
-    return [rule for rule in rules if not rule.verbatim]
+def names_of(*messages: Message) -> frozenset[str]:
+    """The names of all fields of these messages."""
+    sections = [section for message in messages for section in (message.fields, message.trailers)]
+    return frozenset[str]().union(*[section.names for section in sections if len(section)])
 
 
 class Examiner:
@@ -194,26 +200,17 @@ class Examiner:
     ) -> Examined:
         """What is found in an exchange. ``judged``: what h11 refuses of it, where it was asked already."""
         made = Examined(exchange.number, exchange.offset)
-        names = frozenset[str]()
-        watch = self.watch
+        watch, messages = self.watch, tuple(exchange.messages)
         alike: list[Likeness | None] = []
-        for message in exchange.messages:
-            occurring = names_of(message)
-            names |= occurring
+        for message in messages:
             plan = self._request if isinstance(message, Request) else self._response
-            rules = plan.rules(occurring)
             alike.append(like := watch.message(message))
-            due = watch.due(
-                rules if message.verbatim else without_verbatim(rules), message, like, odd=is_odd(message),
-                odd_json=not self._judges_json or not is_ordinary_json(message),
-            )  # fmt: skip
+            odd_json = not self._judges_json or not is_ordinary_json(message)
+            rules = partial(plan.rules_for, message)
+            due = watch.due(rules, message, like, odd=is_odd(message), odd_json=odd_json)
             self.run(due, exchange, message, made)
-        rules = self._exchange.rules(names)
-        verbatim = all(message.verbatim for message in exchange.messages)
-        due = watch.due(
-            rules if verbatim else without_verbatim(rules), exchange, watch.exchange(exchange, alike)
-        )
-        self.run(due, exchange, exchange, made)
+        rules = partial(self._exchange.rules_for, *messages)
+        self.run(watch.due(rules, exchange, watch.exchange(exchange, alike)), exchange, exchange, made)
         for frame in exchange.frames:
             self.run(self._frame, exchange, frame, made)
         if self._connection:
@@ -221,7 +218,7 @@ class Examiner:
         # What a hop made of a request is no further request of the client's.
         if self._digester is not None and exchange.leg != "server":
             made.remembered = self._digester.digest(exchange)
-            made.names = names & self.turn.fields
+            made.names = names_of(*messages) & self.turn.fields
         if (legs := of_journal(exchange)) is not None:
             self.legs(legs, made)
         made.refusals = (*exchange.refusals, *(replay(exchange) if judged is None else judged))
@@ -229,7 +226,7 @@ class Examiner:
             self._ask(self._judges, exchange, made)
         made.evidence = exchange.evidence
         self._exercise(exchange)
-        for message in exchange.messages:
+        for message in messages:
             self.unread.update(limits(message))
         for edit in exchange.edits:
             self.edits[edit.addon] += 1
@@ -270,14 +267,11 @@ class Examiner:
     def legs(self, legs: Legs, made: Examined) -> None:
         """What a hop made of one exchange."""
         messages = [message for exchange in legs.exchanges for message in exchange.messages]
-        names = frozenset[str]().union(*map(names_of, messages))
-        verbatim = all(message.verbatim for message in messages)
-        rules = self._legs.rules(names)
-        self.run(rules if verbatim else without_verbatim(rules), legs.client, legs, made)
+        self.run(self._legs.rules_for(*messages), legs.client, legs, made)
         held = legs.client.evidence | Evidence.LEGS
         if any(came.body is not None and went.body is not None for came, went in legs.passed):
             held |= Evidence.BODY
-        self.mark(held, "Legs", verbatim=verbatim)
+        self.mark(held, "Legs", verbatim=all(message.verbatim for message in messages))
 
     def neighbours(self, before: Exchange, after: Exchange, side: Side, name: str, made: Examined) -> None:
         """What two exchanges in a row do to each other; neither with its content."""

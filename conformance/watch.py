@@ -14,7 +14,7 @@ two rules of three.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import fields as members
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -272,24 +272,25 @@ class Watch:
 
     def due(
         self,
-        rules: Sequence[Rule],
+        rules: Callable[[], Sequence[Rule]],
         subject: Message | Exchange,
         like: Likeness | None,
         *,
         odd: bool = True,
         odd_json: bool = True,
     ) -> Sequence[Rule]:
-        """Of the rules that can matter for a message or an exchange, those that may find something.
+        """Of ``rules()``, which can matter for a message or an exchange, those that may find something.
 
+        They are the same within a shape, and asked for only where it is not known yet which are due.
         ``odd``: what ``is_odd`` says of a message; ``odd_json``: it has other content than ordinary JSON.
         """
         if like is None:
-            return [rule for rule in rules if (odd or not rule.odd) and (odd_json or not rule.odd_json)]
+            return [rule for rule in rules() if (odd or not rule.odd) and (odd_json or not rule.odd_json)]
         known, changes = like
         due = known.due.get((changes, odd, odd_json))
         if due is None:
             if known.reads is None:
-                known.reads = [(rule, reads(rule, subject, self._policy)) for rule in rules]
+                known.reads = [(rule, reads(rule, subject, self._policy)) for rule in rules()]
                 # What it reads here and would not find in the first one says nothing about the others.
                 known.reads = [
                     (rule, seen if seen is not None and seen.isdisjoint(changes) else None)
