@@ -47,7 +47,7 @@ def withheld(
         policy.from_providers if _is_providers(response, routing, host) else (),
     )
     addresses = {id(line): why for line, why in addresses_inside(request, response, policy)}
-    for at, name in enumerate(response.fields.keys) if reasons or addresses else ():
+    for at, name in enumerate(response.fields.line_keys) if reasons or addresses else ():
         line, why = response.fields[at], reasons.get(name)
         if id(line) in addresses and why != CREDENTIAL and name not in ALWAYS_ALLOWED | set(policy.allow):
             why = addresses[id(line)]

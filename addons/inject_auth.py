@@ -133,7 +133,7 @@ def _read(request: Request) -> tuple[list[_Line], dict[int, str]]:
     """The lines with credentials as they should be written, and those to drop with the reason."""
     judged = {id(found.line): found for found in credential.judged(request)}
     lines, dropped = [], {}
-    for at, key in enumerate(request.fields.keys) if judged else ():
+    for at, key in enumerate(request.fields.line_keys) if judged else ():
         if key not in CREDENTIALS:
             continue
         line = request.fields[at]

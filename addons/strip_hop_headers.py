@@ -70,7 +70,7 @@ def strip(
         return
     stays = _stays(message)
     place, option = _option(message, stays)
-    for at, name in enumerate(message.fields.keys):
+    for at, name in enumerate(message.fields.line_keys):
         line = message.fields[at]
         if at == place:
             if line.value != option:

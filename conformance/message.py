@@ -155,8 +155,8 @@ class Fields:
         return (self._named or self._names()).occurring
 
     @property
-    def keys(self) -> tuple[str, ...]:
-        """The lower-case name of each line."""
+    def line_keys(self) -> tuple[str, ...]:
+        """The lower-case name of each line. Not ``keys``: what has that is a mapping to ``dict()``."""
         return (self._named or self._names()).keys
 
     @property
