@@ -169,7 +169,7 @@ def injected(
         found = in_head(request, settings) or otherwise()
     ids = _ids(request, settings)
     if header and found:
-        at = request.fields.keys.index(header) if header in request.fields else -1
+        at = request.fields.line_keys.index(header) if header in request.fields else -1
         line = FieldLine(request.fields[at].name if at >= 0 else header.encode(), found.id)
         yield mitm.Change("set" if at >= 0 else "add", at, line, found.why)
         ids = {**ids, header: (at, line)}
@@ -190,10 +190,11 @@ def _ids(request: Request, settings: Settings) -> Mapping[str, tuple[int, FieldL
     found: dict[str, tuple[int, FieldLine]] = {}
     if settings.naming(request).isdisjoint(_ORDER):
         return found
-    for at, name in enumerate(request.fields.keys):
-        value = request.fields[at].value
-        if name in _ORDER and name not in found and value and not is_placeholder(value):
-            found[name] = at, request.fields[at]
+    for at, name in enumerate(request.fields.line_keys):
+        if name in _ORDER and name not in found:
+            line = request.fields[at]
+            if line.value and not is_placeholder(line.value):
+                found[name] = at, line
     return found
 
 
@@ -244,8 +245,9 @@ def _named(fields: Fields, source: str) -> Iterator[FieldLine]:
 def in_content(said: Any, settings: Settings) -> Found | None:
     """What the content says, a JSON document."""
     for source in settings.in_content:
-        value = _pointed(said, source.pointer)
-        if value is None:
+        if isinstance(said, dict) and source.pointer[0] not in said:
+            continue  # nearly always
+        if (value := _pointed(said, source.pointer)) is None:
             continue
         member = ".".join(source.pointer)
         if member == CLAUDE_USER:
@@ -419,16 +421,17 @@ class InjectSession:
         if not mitm.is_on_the_wire(flow) or mitm.is_refused(flow):
             return
         fields = mitm.fields_of(flow.request)
-        unnamed = None
+        whole = unnamed = None
         if is_unnamed(mitm.request_head(flow, fields), self.settings):
-            unnamed = await self.found(flow, mitm.whole_request(flow, fields))
+            whole = mitm.whole_request(flow, fields)
+            unnamed = await self.found(flow, whole)
 
         def compute(fields: Fields) -> Iterator[mitm.Change]:
             return injected(mitm.request_head(flow, fields), self.settings, lambda: unnamed)
 
         mitm.rewrite(flow, "request", self.name, compute)
         if self.settings.policy.align:
-            self.align_content(flow, fields)
+            self.align_content(flow, whole)
 
     async def response(self, flow: http.HTTPFlow) -> None:
         await self.end(flow)
@@ -498,17 +501,17 @@ class InjectSession:
             entries += self.tracker.made(asked, scope, made[1].decode("utf-8", "replace"))
         await self.tell(entries)
 
-    def align_content(self, flow: http.HTTPFlow, came: Fields) -> None:
-        """Let the content say what the header says; ``came``: the field lines as they came."""
+    def align_content(self, flow: http.HTTPFlow, whole: Request | None) -> None:
+        """Let the content say what the header says; ``whole``: the request as it came, if it had to be read."""
         content = flow.request.raw_content
         request = mitm.request_head(flow, mitm.fields_of(flow.request))
         if not content or "content-encoding" in request.fields:
             return
-        if not may_contradict(request, content, self.settings):
-            return
-        # With the lines as they came: that one has been read already, where it had to be.
-        found = contradiction(request, mitm.whole_request(flow, came), self.settings)
-        if found is None:
+        if whole is None:
+            if not may_contradict(request, content, self.settings):
+                return
+            whole = mitm.whole_request(flow, request.fields)
+        if (found := contradiction(request, whole, self.settings)) is None:
             return
         member, said, line = found
         named = line.value.decode("latin-1")
