@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Flag, auto
 from functools import cached_property
-from types import MappingProxyType
 from typing import Literal, NamedTuple, Self
 
 type Origin = Literal["client", "server", "recorder"]
@@ -74,12 +73,16 @@ _new = tuple.__new__
 class _Names:
     """What a sequence of names says by itself: shared by all sections that have it, agents send a few dozen."""
 
-    __slots__ = ("are_tokens", "block", "keys", "occurring")
+    __slots__ = ("are_tokens", "block", "keys", "occurring", "places")
 
     def __init__(self, names: tuple[bytes, ...]) -> None:
         self.block = b"\n".join(names)
         self.keys = tuple([name.lower().decode("latin-1") for name in names])
-        self.occurring = frozenset(self.keys)
+        places: dict[str, list[int]] = {}
+        for at, key in enumerate(self.keys):
+            places.setdefault(key, []).append(at)
+        self.places = {key: tuple(found) for key, found in places.items()}
+        self.occurring = frozenset(places)
         self.are_tokens = all(map(_TOKEN.fullmatch, names))
 
     @classmethod
@@ -87,7 +90,7 @@ class _Names:
         known = _known_names.get(names)
         if known is None:
             known = cls(names)
-            if len(known.block) <= _LONGEST_NAMES:
+            if len(names) <= _MOST_NAMES and len(known.block) <= _LONGEST_NAMES:
                 if len(_known_names) >= _KEPT_NAMES:
                     _known_names.clear()
                 _known_names[names] = known
@@ -95,7 +98,7 @@ class _Names:
 
 
 _known_names: dict[tuple[bytes, ...], _Names] = {}
-_KEPT_NAMES, _LONGEST_NAMES = 256, 4096
+_KEPT_NAMES, _MOST_NAMES, _LONGEST_NAMES = 256, 64, 2048
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VISIBLE = b"\t" + bytes(range(0x20, 0x7F))
@@ -109,11 +112,10 @@ class Fields:
     ([b'1.1 a', b'1.1 b'], True, None)
     """
 
-    __slots__ = ("_block", "_by_name", "_lines", "_named", "_plain")
+    __slots__ = ("_block", "_lines", "_named", "_plain")
 
     def __init__(self, lines: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self._lines = tuple([_new(FieldLine, line) for line in lines])
-        self._by_name: dict[str, tuple[FieldLine, ...]] | None = None
         self._named: _Names | None = None
         self._block: bytes | None = None
         self._plain: bool | None = None
@@ -122,17 +124,6 @@ class Fields:
         if self._named is None:
             self._named = _Names.of(tuple([line[0] for line in self._lines]))
         return self._named
-
-    def _index(self) -> dict[str, tuple[FieldLine, ...]]:
-        if self._by_name is None:
-            keys = self._names().keys
-            index = self._by_name = {key: (line,) for key, line in zip(keys, self._lines, strict=True)}
-            if len(index) < len(keys):  # some are repeated
-                grouped: dict[str, list[FieldLine]] = {}
-                for key, line in zip(keys, self._lines, strict=True):
-                    grouped.setdefault(key, []).append(line)
-                index.update({key: tuple(lines) for key, lines in grouped.items()})
-        return self._by_name
 
     def __iter__(self) -> Iterator[FieldLine]:
         return iter(self._lines)
@@ -162,7 +153,7 @@ class Fields:
     @property
     def by_name(self) -> Mapping[str, tuple[FieldLine, ...]]:
         """All lines, grouped by lower-case name, in the order of their first line."""
-        return MappingProxyType(self._index())
+        return {key: self.lines(key) for key in self._names().places}
 
     @property
     def block(self) -> bytes:
@@ -187,7 +178,11 @@ class Fields:
 
     def lines(self, name: str) -> tuple[FieldLine, ...]:
         """The lines of that (lower-case) name, in order; empty if there is none."""
-        return (self._by_name or self._index()).get(name, _NONE)
+        places = (self._named or self._names()).places.get(name)
+        if places is None:
+            return _NONE
+        lines = self._lines
+        return (lines[places[0]],) if len(places) == 1 else tuple([lines[at] for at in places])
 
     def values(self, name: str) -> list[bytes]:
         """The members of a list field over all its lines (RFC 9110 §5.6.1); empty members are left out.
@@ -204,8 +199,8 @@ class Fields:
 
     def one(self, name: str) -> bytes | None:
         """The value, if there is exactly one line of that name; else None."""
-        lines = (self._by_name or self._index()).get(name)  # as in lines(): half of all that is asked is this
-        return lines[0][1] if lines is not None and len(lines) == 1 else None
+        places = (self._named or self._names()).places.get(name)
+        return self._lines[places[0]][1] if places is not None and len(places) == 1 else None
 
 
 NO_FIELDS = Fields()

@@ -130,15 +130,6 @@ class _NotingFields(Fields):
         self._lines = tuple([_noting_line(line, notes, part) for line in fields])
         self._notes, self._part = notes, part
 
-    def _index(self) -> dict[str, tuple[FieldLine, ...]]:
-        # As in Fields, by names alone.
-        if self._by_name is None:
-            index: dict[str, list[FieldLine]] = {}
-            for line in self._lines:
-                index.setdefault(line.key, []).append(line)
-            self._by_name = {key: tuple(lines) for key, lines in index.items()}
-        return self._by_name
-
     @property
     def block(self) -> bytes:
         return b"\n".join([line.value for line in self._lines])
