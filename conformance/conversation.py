@@ -82,26 +82,27 @@ def prompt(document: Any, scope: bytes = b"") -> Prompt | None:
     """
     if not isinstance(document, dict):
         return None
-    member = next((name for name in _HISTORIES if document.get(name)), None)
-    if member is None:
+    for member in _HISTORIES:
+        if history := document.get(member):
+            break
+    else:
         return None
-    history = document[member]
     items = [{"role": "user", "content": history}] if isinstance(history, str) else history
     if not isinstance(items, list):
         return None
     systems = [text for name in _SYSTEMS if name in document for _, text in _blocks(document[name], SYSTEM)]
     pieces = _all(items)
-    start = next((at for at, (kind, _) in enumerate(pieces) if kind != SYSTEM), len(pieces))
-    systems += [text for _, text in pieces[:start]]
-    del pieces[:start]
-    if not pieces:
+    kinds = "".join([kind for kind, _ in pieces])
+    start = len(kinds) - len(kinds.lstrip(SYSTEM))
+    if start == len(pieces):
         return None
-    opening = next((text for kind, text in pieces if kind == USER), None)
+    systems += [text for _, text in pieces[:start]]
+    first = kinds.find(USER)
     return Prompt(
-        kinds="".join([kind for kind, _ in pieces]),
-        chain=_chained(scope, pieces),
+        kinds=kinds[start:],
+        chain=_chained(scope, pieces[start:]),
         setup=_setup("\n".join(systems)) if systems else None,
-        opening=None if opening is None else _digest(opening),
+        opening=None if first < 0 else _digest(pieces[first][1]),
         names_calls=member == "contents",
     )
 
