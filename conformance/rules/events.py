@@ -38,6 +38,13 @@ def _is_stream(response: Response) -> bool:
 
 def _pieces(exchange: Exchange) -> tuple[llm.Format, tuple[llm.Piece, ...]] | None:
     """The events of a model's answer, where there are any and they are in the format the API has."""
+    response = exchange.response
+    return (
+        None if response is None else content.once(response, "_of_format", lambda _: _find_pieces(exchange))
+    )
+
+
+def _find_pieces(exchange: Exchange) -> tuple[llm.Format, tuple[llm.Piece, ...]] | None:
     response = _declared(exchange)
     form = None if response is None else llm.answers(exchange.request)
     pieces = None if form is None or response is None else llm.pieces(response)
