@@ -550,14 +550,12 @@ def _reply(exchange: Exchange, response: Response) -> Reply | None:
     told.model = next((model for model in models if isinstance(model, str) and model), None)
     told.has_usage = any(value for _, value in _hits(shape.usage, said, content))
     known: dict[str, Hits] = {}
-    for key, value in _hits(shape.finish, said, content, known):
-        if isinstance(value, str) and value:
-            told.finish[key] = value
-        else:
-            told.finish.setdefault(key, "")
+    reasons = _hits(shape.finish, said, content, known)
+    told.finish = dict.fromkeys([choice for choice, _ in reasons], "")
+    told.finish.update({choice: reason for choice, reason in reasons if reason and isinstance(reason, str)})
     texts = _hits(shape.text, said, content, known)
     told.text = "".join(
-        [text for key, text in texts if type(text) is str and (not form.choices or key[:1] == (0,))]
+        [text for key, text in texts if isinstance(text, str) and (not form.choices or key[0] == 0)]
     )
     told.speaks = bool(told.text) or any(map(_is_something, _each(shape.speaks, said, content)))
     open_calls: dict[tuple[int, ...], Call] = {}
