@@ -136,12 +136,26 @@ def digest(octets: bytes) -> bytes:
     return hashlib.sha256(octets).digest()[:12]
 
 
+LONGEST_LINK = 4096
+"""Characters of a piece that may be kept."""
+
+
 def _chained(last: bytes, pieces: Iterable[Piece]) -> tuple[bytes, ...]:
     chain: list[bytes] = []
     for kind, text in pieces:
-        last = digest(last + (kind + text).encode("utf-8", "surrogatepass"))
+        link = _known_link if len(last) + len(text) <= LONGEST_LINK else _link  # a scope may be long, too
+        last = link(last, kind, text)
         chain.append(last)
     return tuple(chain)
+
+
+def _link(last: bytes, kind: str, text: str) -> bytes:
+    return digest(last + (kind + text).encode("utf-8", "surrogatepass"))
+
+
+_known_link = lru_cache(maxsize=1024)(
+    _link
+)  # the next request has the same pieces; 4 MB, with wide characters 16
 
 
 def _all(items: Iterable[Any]) -> list[Piece]:

@@ -251,6 +251,23 @@ def test_system_prompts_are_remembered_if_they_are_not_too_long() -> None:
     )
 
 
+def test_pieces_are_remembered_if_they_are_not_too_long() -> None:
+    limit = conversation.LONGEST_LINK
+    conversation._known_link.cache_clear()
+    asked = {
+        "messages": [message("user", "x" * limit), message("user", "y" * (limit + 1)), message("user", "z")]
+    }
+    assert prompt(asked) == prompt(asked)
+    assert (conversation._known_link.cache_info().hits, conversation._known_link.cache_info().misses) == (
+        2,
+        2,
+    )
+    assert prompt(asked, b"elsewhere") != prompt(asked)
+    misses = conversation._known_link.cache_info().misses
+    prompt({"messages": [message("user", "x")]}, b"h" * limit)
+    assert conversation._known_link.cache_info().misses == misses
+
+
 def test_a_string_is_one_message() -> None:
     assert prompt({"input": "go"}) == prompt({"messages": [message("user", " go\n")]})
 
