@@ -206,11 +206,48 @@ class History:
                     del self._filed[key]
 
 
+BLOCK = 8192
+"""Octets of content that are compared at once."""
+LONGEST = 2**20
+"""Octets of content that are remembered."""
+
+
+class Contents:
+    """Digests contents; of one that begins as the last one did, only what follows.
+
+    An agent sends its whole history each time, which may be hundreds of kilobytes.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: list[bytes] = []
+        """What the last content began with."""
+        self._states = [hashlib.sha256()]
+        """Behind none of these, behind one, and so on."""
+
+    def digest(self, content: bytes | memoryview) -> bytes:
+        """SHA-256 of the content."""
+        known = 0
+        for block in self._blocks:
+            if bytes(content[known * BLOCK : (known + 1) * BLOCK]) != block:
+                break
+            known += 1
+        del self._blocks[known:], self._states[known + 1 :]
+        made = self._states[known].copy()
+        for start in range(known * BLOCK, min(len(content), LONGEST) - BLOCK + 1, BLOCK):
+            block = bytes(content[start : start + BLOCK])
+            made.update(block)
+            self._blocks.append(block)
+            self._states.append(made.copy())
+        made.update(content[len(self._blocks) * BLOCK :])
+        return made.digest()
+
+
 class Digester:
     """Digests exchanges, each by itself."""
 
     def __init__(self, policy: Session) -> None:
         self._policy = policy
+        self._contents = Contents()
         self._order = tuple(
             dict.fromkeys(
                 (
@@ -246,7 +283,11 @@ class Digester:
             content = json.dumps(asked, sort_keys=True).encode()
         prompt = conversation.prompt(asked, host) if asked is not None else None
         idempotency_key = fields.one("idempotency-key")
-        identity = None if content is None else _digest(host, request.method, request.target, content)
+        identity = (
+            None
+            if content is None
+            else _digest(host, request.method, request.target, self._contents.digest(content))
+        )
         named, key = members.get("previous_response_id"), members.get("prompt_cache_key")
         previous = _digest(named.encode("utf-8", "replace")) if isinstance(named, str) and named else None
         retries = int(retry) if retry is not None and retry.isdigit() and len(retry) < 6 else None
@@ -377,7 +418,7 @@ def _content(request: Request) -> bytes | memoryview | None:
     return request.body
 
 
-def _digest(*parts: bytes | memoryview) -> bytes:
+def _digest(*parts: bytes) -> bytes:
     made = hashlib.sha256()  # as conversation.digest
     for part in parts:
         made.update(b"%d:" % len(part))

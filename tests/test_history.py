@@ -1,5 +1,6 @@
 """What is remembered of exchanges, under what it is filed, and that it stays small."""
 
+import hashlib
 import json
 import pickle
 
@@ -321,3 +322,16 @@ def test_what_a_cache_would_keep(start: str, status: str, lines: list[str], stor
         "\n".join([f"> {start} / HTTP/1.1", f"< HTTP/1.1 {status}", *(f"< {line}" for line in lines)])
     )
     assert turn.digest.stored == stored
+
+
+def test_contents_that_begin_alike_are_digested_as_all_others() -> None:
+    contents = history.Contents()
+    one, other = b"a" * history.BLOCK, b"b" * history.BLOCK
+    for content in (
+        b"", one, one + b"1", one + other + b"2", one + other + b"2", one + one, one[1:], other + one, b"x",
+        one * 3 + other, b"c" * (history.LONGEST + 2 * history.BLOCK), b"c" * history.LONGEST,
+    ):  # fmt: skip
+        assert contents.digest(content) == hashlib.sha256(content).digest()
+        assert contents.digest(memoryview(content)) == hashlib.sha256(content).digest()
+        assert sum(map(len, contents._blocks)) <= min(len(content), history.LONGEST)
+        assert len(contents._states) == len(contents._blocks) + 1
