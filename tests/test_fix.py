@@ -223,7 +223,7 @@ def test_an_addon_that_fails_exits_2_and_changes_nothing(folder: Path, hoplint, 
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(mitm, "changed", fail)
+    monkeypatch.setattr(mitm, "apply", fail)
     code, _, err = hoplint("fix", "a.flow", "--in-place")
     assert code == 2
     assert "dedupe-headers: failed on the response" in err

@@ -1,10 +1,17 @@
+import asyncio
 import re
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from mitmproxy import http
+from mitmproxy.test import taddons, tflow
 
 from conformance import mitm
 from conformance.addon import addons
@@ -140,3 +147,187 @@ def test_hoplint_proxy_serves_and_ends_with_its_signal(proxied, tmp_path) -> Non
             assert process.wait(20) == 0
         finally:
             process.kill()
+
+
+# ---- heads that are remembered
+
+CONFLICTS = ("modify_headers", "map_remote"), ("stickyauth", "stream_large_bodies", "upstream_auth")
+LINES = (
+    (b"Host", b"gateway.example"),
+    (b"Connection", b"keep-alive"),
+    (b"Keep-Alive", b"timeout=5"),
+    (b"Authorization", b"Bearer sk-verysecret"),
+    (b"X-Request-Id", b"req-1"),
+    (b"Content-Length", b"2"),
+)
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Iterator[taddons.context]:
+    """The suite by itself, with LiteLLM's profile."""
+    with taddons.context() as context:
+        for name in CONFLICTS[0]:
+            context.options.add_option(name, Sequence[str], [], "")
+        for name in CONFLICTS[1]:
+            context.options.add_option(name, str, "", "")
+        context.options.set("hoplint_profile=litellm", "hoplint_config=", defer=True)
+        context.master.addons.add(addon)
+        addon.configure(set())
+        yield context
+
+
+def sent(lines: Sequence[tuple[bytes, bytes]], path: bytes = b"/v1/chat/completions") -> http.HTTPFlow:
+    """A request behind the addons."""
+    flow = tflow.tflow()
+    flow.live, flow.request.data.path, flow.request.data.method = True, path, b"POST"
+    # Other octets each time, as they come from a socket.
+    flow.request.headers.fields = tuple((bytes(bytearray(n)), bytes(bytearray(v))) for n, v in lines)
+    asyncio.run(addon.requestheaders(flow))
+    return flow
+
+
+def left(flow: http.HTTPFlow) -> tuple[object, ...]:
+    status = flow.response.status_code if flow.response else None
+    return flow.request.headers.fields, flow.metadata, status, mitm.callers.get(flow)
+
+
+def with_value(lines: Sequence[tuple[bytes, bytes]], name: bytes, value: bytes) -> list[tuple[bytes, bytes]]:
+    return [(n, value if n == name else v) for n, v in lines]
+
+
+def test_every_addon_says_what_decides_on_heads(loaded) -> None:
+    for part in addon.parts:
+        assert hasattr(part, "besides") == hasattr(part, "requestheaders")
+
+
+NAMES = (
+    "Host", "host", "Connection", "Keep-Alive", "TE", "Upgrade", "Sec-WebSocket-Key", "Transfer-Encoding", "Via",
+    "Content-Length", "X-Request-Id", "traceparent", "Authorization", "x-api-key", "x-litellm-session-id",
+    "x-session-id", "x-litellm-trace-id", "thread-id", "x-codex-turn-state", "anthropic-beta", "OpenAI-Beta", "X-A",
+    "User-Agent",
+)  # fmt: skip
+VALUES = (
+    "", "1", "2", "close", "keep-alive, x-a", "trailers", "chunked", "1.1 a, 1.1 a", "None", "Bearer None",
+    "Bearer sk-verysecret", "bearer sk-another", "sk-ant-oat01-abcdefgh", "conversation-1", "conversation-2",
+    "oauth-2025-04-20", "a, a", "codex/1",
+)  # fmt: skip
+
+
+@hypothesis_settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    heads=st.lists(
+        st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES)), max_size=6),
+        min_size=1,
+        max_size=2,
+    ),
+    path=st.sampled_from([b"/v1/chat/completions", b"/v1/messages", b"/v1/models", b"/key/info?key=sk-a"]),
+)
+def test_what_is_remembered_is_what_the_addons_make(heads, path, loaded) -> None:
+    """Of the same head, and of one that differs in what is new each time."""
+    heads = [[(name.encode(), value.encode()) for name, value in head] for head in heads]
+    heads += [with_value(head, name, b"7") for head in heads for name in (b"Content-Length", b"X-Request-Id")]
+    addon.heads.clear()
+    for head in heads * 3:
+        known = dict(addon.heads._made), dict(addon.heads._seen)
+        one = left(sent(head, path))
+        addon.heads.clear()
+        assert one == left(sent(head, path))
+        addon.heads._made.update(known[0])
+        addon.heads._seen.update(known[1])
+        sent(head, path)
+
+
+def test_what_is_new_each_time_is_passed_on(loaded, monkeypatch) -> None:
+    addon.heads.clear()
+    for _ in range(2):
+        sent(LINES)
+    monkeypatch.setattr(addon.parts[1], "requestheaders", None)
+    assert len(addon.heads._made) == 1
+    flow = sent(with_value(with_value(LINES, b"X-Request-Id", b"req-2"), b"Content-Length", b"300"))
+    assert (b"X-Request-Id", b"req-2") in flow.request.headers.fields
+    assert (b"Content-Length", b"300") in flow.request.headers.fields
+    assert b"Connection" not in dict(flow.request.headers.fields)
+    received = flow.metadata[mitm.RECEIVED]["request"]
+    assert received[4:] == [[b"X-Request-Id", b"req-2"], [b"Content-Length", b"300"]]
+    assert b"verysecret" not in repr(flow.metadata).encode()
+    assert len(addon.heads._made) == 1
+
+
+def test_flows_share_no_journal(loaded) -> None:
+    addon.heads.clear()
+    *_, one, other = [sent(LINES) for _ in range(4)]
+    one.metadata[mitm.JOURNAL][0]["why"] = "changed"
+    one.metadata[mitm.JOURNAL][0]["before"].append("changed")
+    one.metadata[mitm.JOURNAL].append({})
+    one.metadata[mitm.RECEIVED]["request"][0][1] = b"changed"
+    assert left(sent(LINES)) == left(other)
+
+
+@pytest.mark.parametrize("name", [b"Host", b"Authorization"])
+def test_another_value_is_another_head(name: bytes, loaded) -> None:
+    addon.heads.clear()
+    for _ in range(3):
+        sent(LINES)
+    assert (
+        dict(sent(with_value(LINES, name, b"Bearer None")).request.headers.fields).get(name)
+        != dict(LINES)[name]
+    )
+
+
+def test_a_key_that_changes_is_put_in(loaded, monkeypatch) -> None:
+    lines = [line for line in LINES if line[0] != b"Authorization"]
+    loaded.options.update(auth_data_key=["env:HOPLINT_TEST_KEY"], inject_auth_hosts=["*"])
+    try:
+        for key in ("sk-first-key", "sk-second-key"):
+            monkeypatch.setenv("HOPLINT_TEST_KEY", key)
+            for _ in range(3):
+                assert key in str(sent(lines).request.headers.fields)
+    finally:
+        loaded.options.update(auth_data_key=[], inject_auth_hosts=[])
+
+
+def test_new_settings_hold_for_known_heads(loaded) -> None:
+    for _ in range(3):
+        assert b"Keep-Alive" not in dict(sent(LINES).request.headers.fields)
+    loaded.options.update(strip_hop_headers_from_requests=["user-agent", "x-request-id"])
+    try:
+        assert b"X-Request-Id" not in dict(sent(LINES).request.headers.fields)
+    finally:
+        loaded.options.update(strip_hop_headers_from_requests=[])
+
+
+def test_what_failed_once_is_tried_again(loaded, monkeypatch) -> None:
+    addon.heads.clear()
+    module = sys.modules[type(addon.parts[2]).__module__]
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "filtered", lambda *_: 1 / 0)
+        for _ in range(3):
+            sent(LINES)
+    assert not addon.heads._made
+
+
+def test_each_handshake_is_a_conversation_of_its_own(loaded) -> None:
+    lines = [(b"Host", b"a"), (b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")]
+    ids = {dict(sent(lines).request.headers.fields)[b"x-litellm-session-id"] for _ in range(4)}
+    assert len(ids) == 4
+
+
+def test_nothing_is_remembered_while_tokens_are(loaded, monkeypatch) -> None:
+    addon.heads.clear()
+    (pin,) = [part for part in addon.parts if part.name == "pin-affinity"]
+    monkeypatch.setattr(pin, "pins", type(pin.pins)(10, 60))
+    pin.pins.apply(["issued", ["00"] * 4, "x-session-token", "00"])
+    for _ in range(3):
+        sent(LINES)
+    assert not addon.heads._made
+
+
+def test_only_so_many_heads_are_remembered(loaded) -> None:
+    addon.heads.clear()
+    for number in range(300):
+        for _ in range(2):
+            sent([*LINES, (b"X-A", b"%d" % number)])
+    assert len(addon.heads._made) <= addon.heads.SIZE
+    sent([*LINES, (b"X-A", b"x" * 20_000)])
+    sent([*LINES, (b"X-A", b"x" * 20_000)])
+    assert b"x" * 20_000 not in repr(list(addon.heads._made)).encode()
