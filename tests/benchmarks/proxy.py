@@ -139,8 +139,8 @@ def request(way: str, number: int, is_named: bool) -> bytes:
     lines = [*traffic.AGENT, (b"Content-Length", b"%d" % len(body))]
     if is_named:
         lines.append((b"x-litellm-session-id", b"conversation-%d" % (number // traffic.TURNS)))
-    target = f"/v1/chat/completions?{way}={number}".encode()
-    return b"POST %s HTTP/1.1\r\n%s\r\n%s" % (target, b"".join(b"%s: %s\r\n" % line for line in lines), body)
+    head = b"".join(b"%s: %s\r\n" % line for line in lines)
+    return b"POST /v1/chat/completions HTTP/1.1\r\n%s\r\n%s" % (head, body)
 
 
 def read_to_end(connection: socket.socket) -> bytes:

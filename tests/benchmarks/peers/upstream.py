@@ -1,6 +1,6 @@
 """An upstream for the proxies under measurement: one thread for each connection, nothing but the standard library.
 
-``?json=N`` and ``?events=N`` in the target answer request N of ``traffic`` in one of the two ways; ``?slow`` sends
+A request of ``traffic`` is answered as its content asks, with an event stream or JSON; ``?slow`` in the target sends
 EVENTS events, each of which says when it left (CLOCK_MONOTONIC, the same in all processes of a machine); a WebSocket
 handshake begins an echo. Prints its port.
 """
@@ -14,27 +14,25 @@ import threading
 import time
 
 EVENTS, PAUSE = 100, 0.005
-TURNS = 5
-"""As in ``traffic``."""
 HEAD = b"HTTP/1.1 200 OK\r\ndate: Fri, 20 Nov 2026 03:14:15 GMT\r\nserver: uvicorn\r\n"
 STREAM = (
     HEAD + b"content-type: text/event-stream\r\ncache-control: no-store\r\ntransfer-encoding: chunked\r\n\r\n"
 )
 
 
-def read_message(connection: socket.socket) -> bytes:
+def read_message(connection: socket.socket) -> tuple[bytes, bytes]:
     data = b""
     while b"\r\n\r\n" not in data:
         if not (piece := connection.recv(65536)):
-            return b""
+            return b"", b""
         data += piece
     head, _, content = data.partition(b"\r\n\r\n")
     for line in head.lower().split(b"\r\n"):
         if line.startswith(b"content-length:"):
-            left = int(line.partition(b":")[2]) - len(content)
-            while left > 0:
-                left -= len(connection.recv(65536))
-    return head
+            length = int(line.partition(b":")[2])
+            while len(content) < length:
+                content += connection.recv(65536)
+    return head, content
 
 
 def event(delta: dict, finish: str | None = None) -> bytes:
@@ -64,16 +62,19 @@ def answer(text: str) -> bytes:
 def serve(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with connection:
-        while head := read_message(connection):
-            if asked := re.search(rb"\?(json|events)=([0-9]+)", head):
-                conversation, turn = divmod(int(asked[2]), TURNS)
-                text = f"answer {conversation} {turn}"
-                if asked[1] == b"json":
-                    said = answer(text)
+        while True:
+            head, content = read_message(connection)
+            if not head:
+                return
+            turns = re.findall(rb"conversation ([0-9]+) turn ([0-9]+)", content)
+            if turns and b"?slow" not in head:
+                text = b"answer %s %s" % turns[-1]
+                if not content.endswith(b'"stream": true}'):
+                    said = answer(text.decode())
                     length = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(said)
                     connection.sendall(HEAD + length + said)
                 else:
-                    said = event({"content": text}) + event({}, "stop") + b"data: [DONE]\n\n"
+                    said = event({"content": text.decode()}) + event({}, "stop") + b"data: [DONE]\n\n"
                     connection.sendall(STREAM + chunk(said) + chunk(b""))
             elif b"?slow" in head:
                 connection.sendall(STREAM)
