@@ -124,10 +124,13 @@ class Plan:
         return [rule for rule in rules if not rule.verbatim]
 
 
+_NO_NAMES: frozenset[str] = frozenset()
+
+
 def names_of(*messages: Message) -> frozenset[str]:
     """The names of all fields of these messages."""
     sections = [section for message in messages for section in (message.fields, message.trailers)]
-    return frozenset[str]().union(*[section.names for section in sections if len(section)])
+    return _NO_NAMES.union(*[section.names for section in sections])
 
 
 class Examiner:
