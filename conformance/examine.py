@@ -203,6 +203,8 @@ class Examiner:
     ) -> Examined:
         """What is found in an exchange. ``judged``: what h11 refuses of it, where it was asked already."""
         made = Examined(exchange.number, exchange.offset)
+        if self._connection:
+            self._connections(exchange, made)  # first: what rules keep with a message is not to be kept for long
         watch, messages = self.watch, tuple(exchange.messages)
         alike: list[Likeness | None] = []
         for message in messages:
@@ -216,8 +218,6 @@ class Examiner:
         self.run(watch.due(rules, exchange, watch.exchange(exchange, alike)), exchange, exchange, made)
         for frame in exchange.frames:
             self.run(self._frame, exchange, frame, made)
-        if self._connection:
-            self._connections(exchange, made)
         # What a hop made of a request is no further request of the client's.
         if self._digester is not None and exchange.leg != "server":
             made.remembered = self._digester.digest(exchange)

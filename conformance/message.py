@@ -319,9 +319,11 @@ class Message:
     def bare(self) -> Self:
         """The same message without its content, for keeping: the content may be megabytes."""
         kept = object.__new__(type(self))
-        # Not what else is kept with a message: it is made of its content.
         facts = self.__dict__
-        kept.__dict__.update({name: facts[name] for name in self.__dataclass_fields__}, body=None)
+        if len(facts) > len(self.__dataclass_fields__):
+            # Not what else is kept with a message: it is made of its content.
+            facts = {name: facts[name] for name in self.__dataclass_fields__}
+        kept.__dict__.update(facts, body=None)
         return kept
 
     @cached_property
@@ -483,8 +485,7 @@ class Exchange:
             yield self.response
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Connection:
+class Connection(NamedTuple):
     """Two exchanges that follow each other on one connection.
 
     Pairs, not whole connections: what persistence rules judge is between neighbours, and a recording of
