@@ -357,13 +357,20 @@ PIECES = (
     '"',
     "NaN",
     "é",
+    '{"a": 1, "a": 2}',
+    '"\\ud83d"',
+    '"\x01"',
+    "\ufeff{}",
+    "1e999",
+    "1" * 5000,
+    "[" * 500 + "]" * 500,
 )
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=6))
 @example(["1, 2", "[3", "4]"])
 @example(['{"a": 1}', '{"a": 1}', "[DONE]"])
-def test_events_read_all_at_once_say_what_each_says(data: list[str]) -> None:
+def test_events_say_what_their_data_says(data: list[str]) -> None:
     exchange = answered("/v1/chat/completions", "".join(f"data: {one}\n\n" for one in data).encode(), SSE)
     assert exchange.response is not None
     pieces = llm.pieces(exchange.response)

@@ -115,6 +115,7 @@ THEIRS = {
         "conformance/settings.py",
         "conformance/mitm.py",
     },
+    "pydantic_core": {"conformance/llm.py"},
     "rich": {"conformance/cli.py", "conformance/reports/text.py", "conformance/reports/demo.py"},
 }
 
