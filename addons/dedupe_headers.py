@@ -49,13 +49,14 @@ ONCE = (
         "x-xss-protection",
     }
 )
+FRAMING = frozenset({"transfer-encoding", "content-length"})
 NOT_CHOSEN = CREDENTIALS | {"proxy-authorization"}
 """Whoever chooses one of two credentials decides who the client is."""
 
 
 def dedupe(fields: Fields, policy: Policy) -> Iterator[mitm.Change]:
     """The lines to drop. Raises Refused for Content-Length lines that differ."""
-    if len(fields) == len(fields.names) and "transfer-encoding" not in fields:
+    if len(fields) == len(fields.names) and not fields.names >= FRAMING:
         return
     places = {id(line): at for at, line in enumerate(fields)}
     for line, why in _dropped(fields, policy):

@@ -380,6 +380,8 @@ class InjectAuth:
 
     def besides(self, flow: http.HTTPFlow) -> Hashable:
         """What decides on a request's head besides the head."""
+        if self.auth.data_key is None and self.auth.control_key is None:
+            return ()
         keys = read_keys(self.auth) if self.is_for(flow) else NONE
         return (*keys.found.items(), *keys.problems.items(), bool(ctx.options.map_remote))
 

@@ -25,7 +25,8 @@ logger = logging.getLogger(__name__)
 
 def is_event_stream(response: http.Response, policy: Policy) -> bool:
     """Whether the response's media type is one that is streamed."""
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kinds = [value for name, value in response.headers.fields if name.lower() == b"content-type"]
+    kind = b", ".join(kinds).decode("utf-8", "surrogateescape").partition(";")[0].strip().lower()
     return kind in policy.content_types
 
 

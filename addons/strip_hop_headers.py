@@ -66,9 +66,9 @@ def strip(
             raise mitm.Refused(
                 f"Via names {quoted(mask_text(pseudonym))} {times} times: the request goes round", 508
             )
-    if not (reasons := _reasons(message, policy, routing, host)):
+    reasons = _reasons(message, policy, routing, host)
+    if not reasons or reasons.keys() <= (stays := _stays(message)):
         return
-    stays = _stays(message)
     place, option = _option(message, stays)
     for at, name in enumerate(message.fields.line_keys):
         line = message.fields[at]
