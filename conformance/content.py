@@ -12,7 +12,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from conformance.message import Message, Response
 
@@ -30,8 +30,7 @@ class NotInstalled(Exception):
     """There is a decoder for the coding, but not here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decoding:
+class Decoding(NamedTuple):
     """What came of undoing the content codings."""
 
     octets: bytes | None
@@ -146,7 +145,7 @@ def _decoding(message: Message) -> Decoding:
     content = message.content
     # Recorders that rebuild messages have decoded it. No content is no coding either, whatever the fields say:
     # frameworks leave Content-Encoding on what they answer HEAD, 204 and 304 with.
-    if not content or not message.verbatim:
+    if not content or not message.verbatim or "content-encoding" not in message.fields:
         return Decoding(content)
     for coding in reversed(codings(message)):
         decode = DECODERS.get(coding)
@@ -389,9 +388,7 @@ def _read_odd(text: str, made: Json) -> Json | None:
 
 
 def _text(octets: bytes, made: Json) -> str:
-    encoding = json.detect_encoding(octets)
-    if encoding != "utf-8":
-        made.encoding = encoding
+    encoding = made.encoding = json.detect_encoding(octets)
     try:
         return octets.decode(encoding)
     except UnicodeDecodeError:
