@@ -153,9 +153,8 @@ def _link(last: bytes, kind: str, text: str) -> bytes:
     return digest(last + (kind + text).encode("utf-8", "surrogatepass"))
 
 
-_known_link = lru_cache(maxsize=1024)(
-    _link
-)  # the next request has the same pieces; 4 MB, with wide characters 16
+# The next request has the same pieces. 4 MB, with wide characters 16.
+_known_link = lru_cache(maxsize=1024)(_link)
 
 
 def _all(items: Iterable[Any]) -> list[Piece]:

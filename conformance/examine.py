@@ -204,13 +204,17 @@ class Examiner:
         """What is found in an exchange. ``judged``: what h11 refuses of it, where it was asked already."""
         made = Examined(exchange.number, exchange.offset)
         if self._connection:
-            self._connections(exchange, made)  # first: what rules keep with a message is not to be kept for long
+            self._connections(
+                exchange, made
+            )  # first: what rules keep with a message is not to be kept for long
         watch, messages = self.watch, tuple(exchange.messages)
         alike: list[Likeness | None] = []
+        unsure = False
         for message in messages:
             plan = self._request if isinstance(message, Request) else self._response
             alike.append(like := watch.message(message))
             odd_json = not self._judges_json or not is_ordinary_json(message)
+            unsure = unsure or odd_json
             rules = partial(plan.rules_for, message)
             due = watch.due(rules, message, like, odd=is_odd(message), odd_json=odd_json)
             self.run(due, exchange, message, made)
@@ -229,7 +233,7 @@ class Examiner:
             self._ask(self._judges, exchange, made)
         made.evidence = exchange.evidence
         self._exercise(exchange)
-        for message in messages:
+        for message in messages if unsure else ():
             self.unread.update(limits(message))
         for edit in exchange.edits:
             self.edits[edit.addon] += 1

@@ -316,7 +316,7 @@ class Digester:
             request=identity,
             details=_digest(
                 lasting,
-                *(line.value for name in decisive for line in fields.lines(name)),
+                *[line.value for name in decisive for line in fields.lines(name)],
                 *(_untold(exchange) if status in (401, 403) else ()),
             ),
             connection=exchange.client_connection,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from conformance.message import Exchange
@@ -107,8 +106,7 @@ class Digest(NamedTuple):
         return self.lost or self.status >= 400
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Turn:
+class Turn(NamedTuple):
     """An exchange together with those before it in the recording that have to do with it.
 
     Each tuple holds the last few, the newest last; whether they were over when it began says ``Digest.precedes``.

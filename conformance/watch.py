@@ -16,6 +16,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import fields as members
+from itertools import compress
+from operator import ne
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conformance.message import Exchange, FieldLine, Fields, Message, Request, Response
@@ -236,8 +238,7 @@ class Watch:
         head.seen += 1
         if head.seen < OFTEN:
             return None
-        lines = zip(message.fields, head.lines, head.keys, strict=True)
-        changes = [key for line, first, key in lines if line != first]
+        changes = [*compress(head.keys, map(ne, message.fields, head.lines))]
         if isinstance(message, Request) and message.target != head.target:
             changes.append("request " + _TARGET)
         return Likeness(head, tuple(changes))

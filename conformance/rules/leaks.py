@@ -390,8 +390,6 @@ def secret_in_recording(message: Message) -> Hits:
             message,
             f"the target holds what looks like a live credential: {quoted(mask_text(message.target))}",
         )
-    if not _MAY_HOLD_KEY.search(message.fields.block):
-        return
     for line in message.fields:
         if len(line[1]) >= _LEAST_KEY and _MAY_HOLD_KEY.search(line[1]) and _looks_live(line[1]):
             yield (
