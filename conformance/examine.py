@@ -203,10 +203,8 @@ class Examiner:
     ) -> Examined:
         """What is found in an exchange. ``judged``: what h11 refuses of it, where it was asked already."""
         made = Examined(exchange.number, exchange.offset)
-        if self._connection:
-            self._connections(
-                exchange, made
-            )  # first: what rules keep with a message is not to be kept for long
+        if self._connection:  # first: what rules keep with a message is not to be kept for longer
+            self._connections(exchange, made)
         watch, messages = self.watch, tuple(exchange.messages)
         alike: list[Likeness | None] = []
         unsure = False
