@@ -168,7 +168,8 @@ class Heads:
         edits = flow.metadata.get(mitm.JOURNAL, [])
         is_odd = len(set(names)) < len(names) or not self.ODD.isdisjoint(names)
         is_new = any(edit["field"].lower() in mitm.UNREAD or edit["op"] == "refuse" for edit in edits)
-        is_long = sum(len(name) + len(value) for name, value in came) > self.LONGEST
+        size = len(flow.request.data.path) + sum(len(name) + len(value) for name, value in came)
+        is_long = size > self.LONGEST
         if is_odd or is_new or is_long or flow.response is not None or flow.error is not None:
             return
         _bound(self._made, self.SIZE)
