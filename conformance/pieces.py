@@ -115,12 +115,20 @@ def assemble(
     _Assembly(linter, source).take(examinations, progress)
 
 
+class _Placed(NamedTuple):
+    """Where an exchange stands, as ``Examined`` says it."""
+
+    number: int
+    offset: int | None
+    place: int
+
+
 class _Assembly:
     """Puts what was found in pieces into the order of the recording."""
 
     def __init__(self, linter: Linter, source: Recording) -> None:
         self._linter, self._source = linter, source
-        self._last: OrderedDict[tuple[Side, str], Examined] = OrderedDict()
+        self._last: OrderedDict[tuple[Side, str], _Placed] = OrderedDict()
         """Connection -> its last exchange; the same that one process would remember."""
         self._at: int | None = None
         self._item: Exchange | Stream | None = None
@@ -167,12 +175,14 @@ class _Assembly:
     def _renumber(self, made: Examined, exchanges: int, streams: int) -> None:
         """Number it behind so many others, and judge it beside the one before it on its connection."""
         made.number += exchanges
-        made.found = [_numbered(finding, exchanges, streams) for finding in made.found]
+        if made.found:
+            made.found = [_numbered(finding, exchanges, streams) for finding in made.found]
         if made.entry is not None:
             made.entry = replace(made.entry, number=made.number)
+        place = _Placed(made.number, made.offset, made.place)
         for key in made.connections:
             before = self._last.pop(key, None)
-            self._last[key] = Examined(made.number, made.offset, made.place)
+            self._last[key] = place
             if len(self._last) > KEPT_CONNECTIONS:
                 self._last.popitem(last=False)
             side, name = key
@@ -180,7 +190,7 @@ class _Assembly:
                 first, second = self._exchange(before).bare(), self._exchange(made).bare()
                 self._linter.examiner.neighbours(first, second, side, name, made)
 
-    def _exchange(self, made: Examined) -> Exchange:
+    def _exchange(self, made: Examined | _Placed) -> Exchange:
         """The exchange itself, read again; the same one as long as no other is asked for."""
         if self._at != made.number:
             item = self._read(made.offset)

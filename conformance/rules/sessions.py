@@ -979,7 +979,9 @@ def affinity_token_not_replayed(turn: Turn, policy: Policy) -> Hits:
     """
     now = turn.digest
     before = turn.same_conversation or turn.same_session
-    for name in policy.session.tokens if before else ():
+    if not any(d.tokens_issued for d in before):  # as almost always
+        return
+    for name in policy.session.tokens:
         if _token(now.tokens_sent, name) or (name in policy.session.turn_tokens and not now.is_mid_turn):
             continue
         issued = [d for d in before if _token(d.tokens_issued, name) and d.precedes(now)]
