@@ -24,7 +24,7 @@ mitmproxy itself refuses repeated Content-Length, and Content-Length beside Tran
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Set
+from collections.abc import Iterator, Set
 
 from mitmproxy import ctx, http
 from mitmproxy.addonmanager import Loader
@@ -121,10 +121,6 @@ class DedupeHeaders:
 
     def running(self) -> None:
         mitm.refuse_unknown_options("dedupe_headers")
-
-    def besides(self, flow: http.HTTPFlow) -> Hashable:
-        """What decides on a request's head besides the head: nothing."""
-        return ()
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         mitm.rewrite(flow, "request", self.name, lambda fields: dedupe(fields, self.policy))

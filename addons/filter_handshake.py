@@ -21,7 +21,7 @@ for frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Set
+from collections.abc import Callable, Iterator, Set
 
 from mitmproxy import ctx, http
 from mitmproxy.addonmanager import Loader
@@ -131,10 +131,6 @@ class FilterHandshake:
 
     def running(self) -> None:
         mitm.refuse_unknown_options("filter_handshake")
-
-    def besides(self, flow: http.HTTPFlow) -> Hashable:
-        """What decides on a request's head besides the head: nothing."""
-        return ()
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         def compute(fields: Fields) -> Iterator[mitm.Change]:

@@ -35,7 +35,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import NamedTuple
@@ -377,13 +377,6 @@ class InjectAuth:
             yield from changes
 
         mitm.rewrite(flow, "request", self.name, compute, fail_closed=True)
-
-    def besides(self, flow: http.HTTPFlow) -> Hashable:
-        """What decides on a request's head besides the head."""
-        if self.auth.data_key is None and self.auth.control_key is None:
-            return ()
-        keys = read_keys(self.auth) if self.is_for(flow) else NONE
-        return (*keys.found.items(), *keys.problems.items(), bool(ctx.options.map_remote))
 
     def is_for(self, flow: http.HTTPFlow) -> bool:
         """Whether keys are for the server that the request really goes to."""

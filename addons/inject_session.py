@@ -45,11 +45,12 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from fnmatch import fnmatchcase, translate
 from functools import lru_cache
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
@@ -57,7 +58,7 @@ from mitmproxy.addonmanager import Loader
 from conformance import conversation, llm, mitm, shared
 from conformance.content import document
 from conformance.conversation import CLAUDE_USER
-from conformance.known import BRANCHES, CONVERSATION_IDS, SAME_SESSION
+from conformance.known import BRANCHES, CONVERSATION_IDS, CREDENTIALS, SAME_SESSION
 from conformance.message import Exchange, FieldLine, Fields, Request
 from conformance.policy import InjectSession as Policy
 from conformance.policy import PolicyError, Session, Shared, reveal
@@ -115,10 +116,6 @@ class Settings:
             *CONVERSATION_IDS, *([session.header] if session.header else ()), *session.shadows, *of_agents,
             *(glob.lower() for glob in session.reads), *(each.name for each in sources if each.name),
         )  # fmt: skip
-
-    def reads_any(self, names: frozenset[str]) -> bool:
-        """Whether one of these names may name a session."""
-        return bool(_meant(names, self._globs))
 
     def naming(self, request: Request) -> Set[str]:
         """The request's headers that may name its session: most have none, or one."""
@@ -361,6 +358,7 @@ class InjectSession:
         self.settings = Settings(Policy(), Session())
         self.sharing = Shared()
         self.tracker = Tracker(self.settings.policy.capacity, self.settings.policy.ttl)
+        self.callers: WeakKeyDictionary[http.HTTPFlow, Sequence[bytes]] = WeakKeyDictionary()
         self.asked: dict[str, Asked] = {}
         self.log: shared.Log | None = None
         self.has_said = False
@@ -405,7 +403,8 @@ class InjectSession:
             self.log.close()
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        mitm.note_caller(flow)
+        # Now: an addon behind this one may put another credential in the caller's place.
+        self.callers[flow] = _caller(flow.request)
 
         def compute(fields: Fields) -> Iterator[mitm.Change]:
             request = mitm.request_head(flow, fields)
@@ -413,10 +412,6 @@ class InjectSession:
             return injected(request, self.settings, _of_connection if new else lambda: None)
 
         mitm.rewrite(flow, "request", self.name, compute)
-
-    def besides(self, flow: http.HTTPFlow) -> Hashable:
-        """What decides on a request's head besides the head; None: that may be anything."""
-        return None if self.settings.reads_any(mitm.UNREAD) else ()
 
     async def request(self, flow: http.HTTPFlow) -> None:
         if flow.request.stream:  # what is written now would be recorded, and never sent
@@ -466,10 +461,9 @@ class InjectSession:
             return named
         if policy.derive == "off" or flow.is_replay:
             return None
-        caller = mitm.callers.get(flow)
-        if caller is None:  # without a caller two of them might share a conversation
+        if flow not in self.callers:  # without a caller two of them might share a conversation
             return None
-        scope = digest(*caller.upstream, *caller.credentials)
+        scope = digest(*self.callers[flow])
         if policy.derive == "prefix":
             prompt = conversation.prompt(said)
             if prompt is None:
@@ -503,8 +497,7 @@ class InjectSession:
             failed = told is None or not any(told.finish.values())
         entries = self.tracker.end(asked, failed=failed)
         if not failed and (made := RESPONSE_ID.search((mitm.passed(flow) or b"")[:4096])):
-            caller = mitm.callers[flow]
-            scope = digest(*caller.upstream, *caller.credentials)
+            scope = digest(*self.callers.get(flow, ()))
             entries += self.tracker.made(asked, scope, made[1].decode("utf-8", "replace"))
         await self.tell(entries)
 
@@ -544,6 +537,14 @@ class InjectSession:
 
 def _of_connection() -> Found:
     return Found(secrets.token_hex(16).encode(), "the connection is taken for one conversation")
+
+
+def _caller(request: http.Request) -> list[bytes]:
+    """Who asks whom."""
+    fields = mitm.fields_of(request)
+    credentials = [line.value for name in sorted(CREDENTIALS & fields.names) for line in fields.lines(name)]
+    host = request.host.encode("utf-8", "surrogatepass")
+    return [request.scheme.encode(), host, b"%d" % request.port, *credentials]
 
 
 addons = [InjectSession()]

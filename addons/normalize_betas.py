@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Hashable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Any, NamedTuple
 
 from mitmproxy import ctx, http
@@ -333,10 +333,6 @@ class NormalizeBetas:
 
     def running(self) -> None:
         mitm.refuse_unknown_options("betas")
-
-    def besides(self, flow: http.HTTPFlow) -> Hashable:
-        """What decides on a request's head besides the head: nothing."""
-        return ()
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         def compute(fields: Fields) -> Iterator[mitm.Change]:

@@ -30,8 +30,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx, http
 from mitmproxy.addonmanager import Loader
@@ -39,7 +40,7 @@ from mitmproxy.addonmanager import Loader
 from conformance import conversation, mitm, shared
 from conformance.content import document
 from conformance.grammar import is_field_line
-from conformance.known import BRANCHES, CONVERSATION_IDS
+from conformance.known import BRANCHES, CONVERSATION_IDS, CREDENTIALS
 from conformance.message import FieldLine, Fields, Request
 from conformance.policy import PinAffinity as Policy
 from conformance.policy import Session, Shared
@@ -79,6 +80,11 @@ def place(fields: Fields, upstream: bytes, session: Session, credential: bytes) 
         session=digest(upstream, ids[0][1]),
         credential=credential,
     )
+
+
+def who(fields: Fields) -> list[bytes]:
+    """The credentials in a request."""
+    return [line.value for name in sorted(CREDENTIALS & fields.names) for line in fields.lines(name)]
 
 
 def _id(fields: Fields, name: str) -> bytes | None:
@@ -277,6 +283,7 @@ class PinAffinity:
         self.pins = Pins(self.policy.capacity, self.policy.ttl)
         self.sharing = Shared()
         self.log: shared.Log | None = None
+        self.callers: WeakKeyDictionary[http.HTTPFlow, Sequence[bytes]] = WeakKeyDictionary()
 
     def load(self, loader: Loader) -> None:
         mitm.add_options(loader, Policy, "pin_affinity")
@@ -324,8 +331,9 @@ class PinAffinity:
             await self.log.catch_up()
 
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
-        mitm.note_caller(flow)
+        # Now: an addon behind this one may put another credential in the caller's place.
         fields = mitm.fields_of(flow.request)
+        self.callers[flow] = who(fields)
         if is_handshake(mitm.request_head(flow, fields)):
             await self.catch_up()
 
@@ -339,10 +347,6 @@ class PinAffinity:
 
         if not self.pins.is_empty and not flow.is_replay:
             mitm.rewrite(flow, "request", self.name, compute)
-
-    def besides(self, flow: http.HTTPFlow) -> Hashable:
-        """What decides on a request's head besides the head; None: that may be anything."""
-        return () if self.pins.is_empty else None
 
     async def request(self, flow: http.HTTPFlow) -> None:
         if flow.request.stream or flow.is_replay or not mitm.is_on_the_wire(flow) or mitm.is_refused(flow):
@@ -388,12 +392,11 @@ class PinAffinity:
     def placed(self, flow: http.HTTPFlow, fields: Fields) -> Place | None:
         """Where the request with these field lines belongs, by the credential that the caller sent."""
         upstream = f"{flow.request.scheme}://{flow.request.host}:{flow.request.port}".lower().encode()
-        caller = mitm.callers.get(flow)
-        return place(fields, upstream, self.session, digest(*(caller.credentials if caller else ())))
+        return place(fields, upstream, self.session, digest(*self.callers.get(flow, ())))
 
     def place_of(self, flow: http.HTTPFlow) -> Place | None:
         """Where a request that has been sent belongs; None: this addon did not see it begin."""
-        return self.placed(flow, mitm.fields_of(flow.request)) if flow in mitm.callers else None
+        return self.placed(flow, mitm.fields_of(flow.request)) if flow in self.callers else None
 
     def pinned(self, request: Request, where: Place, is_mid_turn: bool | None) -> Iterator[mitm.Change]:
         return pinned(request, where, self.pins, self.policy, self.session, is_mid_turn=is_mid_turn)

@@ -29,7 +29,7 @@ Proxy-Authorization and cookies are secrets: where this addon fails, the message
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Set
+from collections.abc import Iterator, Set
 from functools import lru_cache
 
 from mitmproxy import ctx, http
@@ -186,10 +186,6 @@ class StripHopHeaders:
     def running(self) -> None:
         mitm.refuse_unknown_options("strip_hop_headers")
         mitm.refuse_unknown_options("routing")
-
-    def besides(self, flow: http.HTTPFlow) -> Hashable:
-        """What decides on a request's head besides the head: nothing."""
-        return ()
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         def compute(fields: Fields) -> Iterator[mitm.Change]:

@@ -28,21 +28,16 @@ While mitmproxy runs, such an option is refused and the old value stays.
 An addon that fails on a message fails alone: that is logged as an error, and the others do their part.
 
 To mitmproxy the suite is one addon: it would look at each of a dozen for each of the dozen events of a request.
-
-What the addons have made of a request's head is remembered, for the next request with the same head, of which only
-what is new each time (Content-Length, request ids) may differ: an agent sends the same one over and over. It is
-remembered in memory only, with its credentials, up to 256 heads. A head with which anything is wrong that may not be so
-the next time (an addon failed, the message was refused) is not remembered.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable, Sequence, Set
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Sequence, Set
+from typing import Any
 
-from mitmproxy import ctx, exceptions, hooks, http
+from mitmproxy import ctx, exceptions, hooks
 from mitmproxy.addonmanager import Loader, traverse
 
 from conformance import mitm
@@ -83,116 +78,9 @@ def in_turn(addons: Sequence[Any], event: str) -> Callable[..., Awaitable[None]]
                 if (waits := hook(*arguments)) is not None:
                     await waits
             except Exception:
-                mitm.failed[name] += 1
                 logger.exception("%s: failed in %s", name, event)
 
     return call if calls else None
-
-
-class Made(NamedTuple):
-    """What the addons have made of a head."""
-
-    lines: list[Any]
-    """The field lines; the number of a line that is as it came, and new each time."""
-    received: list[Any]
-    """The journal's lines as they came in, written in the same way."""
-    edits: list[dict[str, Any]]
-    """The journal's entries."""
-    caller: mitm.Caller | None
-
-
-class Heads:
-    """What the addons made of the heads of requests that came more than once: the latest SIZE that are not long."""
-
-    SIZE, LONGEST = 256, 16_384
-    # The framing, and the beginning of a connection: what is decided there may be new each time.
-    ODD = frozenset({b"transfer-encoding", b"upgrade", b"sec-websocket-key"})
-    UNREAD = frozenset(name.encode() for name in mitm.UNREAD)
-
-    def __init__(self, parts: Sequence[Any]) -> None:
-        self._parts = [part for part in parts if hasattr(part, "requestheaders")]
-        self._made: dict[Hashable, Made] = {}
-        self._seen: dict[int, None] = {}
-        """Digests of heads that came once: most of those that are new each time never come again."""
-
-    def clear(self) -> None:
-        """Forget all: the settings have changed."""
-        self._made.clear()
-        self._seen.clear()
-
-    def key(self, flow: http.HTTPFlow) -> Hashable | None:
-        """All that decides what the addons make of the head; None: that is not known."""
-        if not mitm.is_on_the_wire(flow) or flow.is_replay or flow.response or mitm.JOURNAL in flow.metadata:
-            return None
-        besides = [part.besides(flow) for part in self._parts]
-        if None in besides:
-            return None
-        data, unread = flow.request.data, self.UNREAD
-        lines = [line[0] if line[0].lower() in unread else line for line in data.headers.fields]
-        target = (
-            data.method,
-            data.scheme,
-            data.host,
-            data.port,
-            data.authority,
-            data.path,
-            data.http_version,
-        )
-        return (*lines, target, *besides)
-
-    def recall(self, key: Hashable, flow: http.HTTPFlow) -> bool:
-        """Make the same of this head as the last time; False: it is new."""
-        made = self._made.get(key)
-        if made is None:
-            return False
-        if made.edits:
-            came = flow.request.headers.fields
-            flow.metadata[mitm.JOURNAL] = _copied(made.edits)
-            received = [list(came[each] if type(each) is int else each) for each in made.received]
-            flow.metadata[mitm.RECEIVED] = {"request": received}
-            flow.request.headers.fields = tuple(
-                [came[each] if type(each) is int else each for each in made.lines]
-            )
-        if made.caller is not None:
-            mitm.callers[flow] = made.caller
-        return True
-
-    def remember(self, key: Hashable, flow: http.HTTPFlow, came: tuple[tuple[bytes, bytes], ...]) -> None:
-        """Keep what the addons have made of the lines that came, if it is not the first time."""
-        seen = hash(key)
-        if seen not in self._seen:
-            _bound(self._seen, self.SIZE)
-            self._seen[seen] = None
-            return
-        names = [name.lower() for name, _ in came]
-        edits = flow.metadata.get(mitm.JOURNAL, [])
-        is_odd = len(set(names)) < len(names) or not self.ODD.isdisjoint(names)
-        is_new = any(edit["field"].lower() in mitm.UNREAD or edit["op"] == "refuse" for edit in edits)
-        size = len(flow.request.data.path) + sum(len(name) + len(value) for name, value in came)
-        is_long = size > self.LONGEST
-        if is_odd or is_new or is_long or flow.response is not None or flow.error is not None:
-            return
-        _bound(self._made, self.SIZE)
-        places = {came[at]: at for at, name in enumerate(names) if name in self.UNREAD}
-        received = flow.metadata.get(mitm.RECEIVED, {}).get("request", [])
-        self._made[key] = Made(
-            [places.get(line, line) for line in flow.request.headers.fields],
-            [
-                at if name in self.UNREAD else line
-                for at, (name, line) in enumerate(zip(names, received, strict=False))
-            ],
-            _copied(edits),
-            mitm.callers.get(flow),
-        )
-
-
-def _copied(edits: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{**edit, "before": [*edit["before"]], "after": [*edit["after"]]} for edit in edits]
-
-
-def _bound(kept: dict[Any, Any], size: int) -> None:
-    if len(kept) >= size:
-        del kept[next(iter(kept))]
 
 
 class Suite:
@@ -203,7 +91,6 @@ class Suite:
     def __init__(self) -> None:
         self.parts: list[Any] = []
         self.policy = Policy()
-        self.heads = Heads(())
 
     def load(self, loader: Loader) -> None:
         mitm.add_options(loader, Policy, "suite")
@@ -219,25 +106,7 @@ class Suite:
             addon.load(loader)
         for event in hooks.all_hooks.keys() - LIFE:
             if (hook := in_turn(self.parts, event)) is not None:
-                setattr(self, event, self.once(hook) if event == "requestheaders" else hook)
-
-    def once(self, hook: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-        """The hook for heads of requests, called for those that are new."""
-        heads = self.heads = Heads(self.parts)
-
-        async def call(flow: http.HTTPFlow) -> None:
-            try:
-                key = heads.key(flow)
-            except Exception:  # noqa: BLE001  (the addon's hook will fail, too, and say so)
-                key = None
-            if key is not None and heads.recall(key, flow):
-                return
-            request, came, failed = flow.request, flow.request.headers.fields, mitm.failed.total()
-            await hook(flow)
-            if key is not None and flow.request is request and failed == mitm.failed.total():
-                heads.remember(key, flow, came)
-
-        return call
+                setattr(self, event, hook)
 
     def configure(self, updated: Set[str]) -> None:
         policy = mitm.read_options(ctx.options, Policy, "suite")
@@ -251,7 +120,6 @@ class Suite:
                     f"suite: {option} works against the addons; unset it, or name it in suite.tolerate"
                 )
         self.policy = policy
-        self.heads.clear()
         for addon in self.parts:
             addon.configure(updated)
 

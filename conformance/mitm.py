@@ -22,7 +22,6 @@ import logging
 import re
 import sys
 import types
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -30,7 +29,6 @@ from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
-from weakref import WeakKeyDictionary
 
 from mitmproxy import connection, ctx, exceptions, http, websocket
 from mitmproxy.addonmanager import Loader
@@ -43,7 +41,6 @@ from pydantic import ValidationError
 from conformance import policy, secret, shared
 from conformance.addon import addons, option_text
 from conformance.grammar import is_field_line
-from conformance.known import CREDENTIALS, REQUEST_IDS
 from conformance.message import Exchange, FieldLine, Fields, Frame, Request, Response
 from conformance.settings import Settings, load
 
@@ -57,22 +54,6 @@ is drop, set, add or refuse, ``before`` and ``after`` are lists of str."""
 RECEIVED = "hoplint_received"
 """Key of ``flow.metadata``: ``{"request": [[name, value], ...], "response": ...}``, the field lines as they
 came in, bytes, of each part that was edited; credentials as ``secret.digested``."""
-
-
-class Caller(NamedTuple):
-    """Who asks whom."""
-
-    upstream: tuple[bytes, bytes, bytes]
-    """Scheme, host and port."""
-    credentials: tuple[bytes, ...]
-
-
-UNREAD = REQUEST_IDS | {"content-length", "traceparent", "tracestate"}
-"""Headers of requests whose values decide nothing, and are new each time; but see ``inject-session``."""
-callers: WeakKeyDictionary[http.HTTPFlow, Caller] = WeakKeyDictionary()
-"""As ``note_caller`` found them."""
-failed: Counter[str] = Counter()
-"""How often each addon has failed."""
 
 
 # -- edits --------------------------------------------------------------------------------------------------
@@ -171,23 +152,6 @@ def latest[K, *A, R](size: int) -> Callable[[Callable[[K, *A], R]], Callable[[K,
     return kept_by
 
 
-def note_caller(flow: http.HTTPFlow) -> None:
-    """Keep who asks whom; for ``requestheaders``, before another credential may take the place of the caller's."""
-    if flow not in callers:
-        request = flow.request
-        host = request.host.encode("utf-8", "surrogatepass")
-        callers[flow] = Caller(
-            (request.scheme.encode(), host, b"%d" % request.port),
-            credentials(fields_of(request)),
-        )
-
-
-def credentials(fields: Fields) -> tuple[bytes, ...]:
-    """What makes one caller another."""
-    names = sorted(CREDENTIALS & fields.names)
-    return tuple([line.value for name in names for line in fields.lines(name)])
-
-
 def fields_of(message: http.Message) -> Fields:
     """The message's field lines, as rules see them."""
     return _fields(message.headers.fields)
@@ -257,7 +221,6 @@ def rewrite(
     except Refused as refused:
         refuse(flow, part, addon, refused)
     except Exception:
-        failed[addon] += 1
         logger.exception("%s: failed on the %s of %s", addon, part, flow.request.host)
         if fail_closed:
             refuse(flow, part, addon, Refused(f"{addon} failed on the {part}; see the proxy's log", 502))

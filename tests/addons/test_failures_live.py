@@ -119,7 +119,7 @@ def test_a_failure_is_as_if_the_addon_were_not_there(
 @pytest.mark.parametrize(
     ("addon", "work", "hook"),
     [
-        ("inject-session", "mitm.note_caller", "requestheaders"),
+        ("inject-session", "_caller", "requestheaders"),
         ("inject-session", "InjectSession.align_content", "request"),
         ("pin-affinity", "Pins.apply", "responseheaders"),
         ("inject-auth", "_injected", "responseheaders"),
