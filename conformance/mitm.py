@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
-from functools import wraps
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -339,10 +339,15 @@ def _keep_received(flow: http.HTTPFlow, part: Part, fields: Fields) -> None:
     if part in received:
         return
     # Only mitmproxy's tnetstring types: anything else makes it lose the flow when it saves it.
-    received[part] = [
-        [name, secret.digested(name, value) if secret.is_secret_field(name) else value]
-        for name, value in fields
-    ]
+    lines: list[list[bytes]] = [*map(list, fields)]
+    for at in _secret_places(fields.line_keys):
+        lines[at][1] = secret.digested(*lines[at])
+    received[part] = lines
+
+
+@lru_cache(maxsize=256)  # agents send the same few sequences of names, over and over
+def _secret_places(keys: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple([at for at, key in enumerate(keys) if secret.is_secret_field(key.encode("latin-1"))])
 
 
 def _forget_response(flow: http.HTTPFlow) -> None:
