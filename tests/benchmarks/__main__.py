@@ -38,7 +38,7 @@ def main() -> None:
         help=f"what to measure: {', '.join(TOPICS)} (default: all but big, which needs 6 GB in the folder for "
         "temporary files and half an hour)",
     )
-    words.add_argument("--flows", type=int, default=4000, help="of the larger recordings (default: 4000)")
+    words.add_argument("--flows", type=int, default=20_000, help="of the larger recordings (default: 20000)")
     words.add_argument("--rounds", type=int, default=5, help="how often each is measured (default: 5)")
     options = words.parse_args()
     if strangers := set(options.topics) - TOPICS.keys():
