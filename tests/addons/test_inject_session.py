@@ -164,7 +164,12 @@ def test_pointers() -> None:
 
 @pytest.mark.parametrize(
     ("member", "header"),
-    [(member, name) for members, names in script.IN_BODY for member in sorted(members) for name in sorted(names)],
+    [
+        (member, name)
+        for members, names in script.IN_BODY
+        for member in sorted(members)
+        for name in sorted(names)
+    ],
 )
 def test_every_id_in_the_content_is_looked_for(member: str, header: str) -> None:
     said: object = {"session_id": ID} if member.endswith("user_id") else ID
