@@ -307,6 +307,10 @@ def _json_of(message: Message) -> Json | None:
     return read_json(octets) if octets and _BEGINS_JSON.match(octets) else None
 
 
+BEYOND = "JSON that nests too deep, or holds too long a number"
+"""What is not read here."""
+
+
 def limits(message: Message) -> Iterator[str]:
     """What was asked of the message and not given, because it is beyond what is read here."""
     kept = message.__dict__
@@ -317,7 +321,7 @@ def limits(message: Message) -> Iterator[str]:
     octets = None if made is None or kept.get("_json", made) is not None else made.octets
     # None is what is no JSON, and what cannot be read though it begins like it.
     if octets and is_whole(message) and _BEGINS_JSON.match(octets):
-        yield "JSON that nests too deep, or holds too long a number"
+        yield BEYOND
 
 
 def is_ordinary_json(message: Message) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from conformance import locate, secret
+from conformance import llm, locate, secret
 from conformance.content import is_ordinary_json, limits
 from conformance.finding import Entry, Finding, Heard
 from conformance.frames import unread
@@ -232,7 +232,7 @@ class Examiner:
         made.evidence = exchange.evidence
         self._exercise(exchange)
         for message in messages if unsure else ():
-            self.unread.update(limits(message))
+            self.unread.update((*limits(message), *llm.limits(message)))
         for edit in exchange.edits:
             self.edits[edit.addon] += 1
         made.has_ignores = "hoplint:" in exchange.note

@@ -16,8 +16,8 @@ from functools import lru_cache
 from itertools import repeat
 from typing import Any, Literal, NamedTuple
 
-from conformance.content import decoded, document, is_whole
-from conformance.message import Exchange, Request, Response
+from conformance.content import BEYOND, decoded, document, is_whole
+from conformance.message import Exchange, Message, Request, Response
 from conformance.sse import Event, declared, events
 
 
@@ -385,15 +385,16 @@ class Piece(NamedTuple):
 
     event: Event
     said: Any
-    """The JSON document that the data is; None where it is none."""
+    """The JSON document that the data is; None where it is none, or not known."""
     type: str
     """The type inside the document; empty: it has none."""
-    is_json: bool
+    is_json: bool | None
+    """None: nobody knows, it nests too deep to be read here, or holds too long a number."""
     is_done: bool
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+    raise json.JSONDecodeError("not JSON", name, 0)
 
 
 _JSON = json.JSONDecoder(parse_constant=_refuse_constant)
@@ -402,8 +403,10 @@ _JSON = json.JSONDecoder(parse_constant=_refuse_constant)
 def _piece(event: Event) -> Piece:
     try:
         said = _JSON.decode(event.data.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):
+    except json.JSONDecodeError:
         return Piece(event, None, "", False, event.data.strip().startswith(DONE))
+    except (ValueError, RecursionError):
+        return Piece(event, None, "", None, False)
     return Piece(event, said, _types([said])[0], True, False)
 
 
@@ -433,6 +436,13 @@ def pieces(response: Response) -> tuple[Piece, ...] | None:
         kept["_pieces"] = None if stream is None else _read_pieces(stream.events)
     found: tuple[Piece, ...] | None = kept["_pieces"]
     return found
+
+
+def limits(message: Message) -> Iterator[str]:
+    """As ``content.limits``, of the events of a stream."""
+    found: tuple[Piece, ...] = message.__dict__.get("_pieces") or ()
+    if None in [piece.is_json for piece in found]:
+        yield BEYOND
 
 
 def is_of(form: Format, said: Any, kind: str) -> bool:
@@ -509,6 +519,8 @@ def _reply(exchange: Exchange, response: Response) -> Reply | None:
         told.is_whole = is_over(exchange)
         content = decoded(response)
         said = [piece for piece in stream if piece.is_json]
+        if len(said) < len(stream) and any(piece.is_json is None for piece in stream):
+            return None
         shape = form.piece
     else:
         whole = document(response)

@@ -364,6 +364,7 @@ PIECES = (
     "1e999",
     "1" * 5000,
     "[" * 500 + "]" * 500,
+    "[" * 100_000 + "]" * 100_000,
 )
 
 
@@ -379,7 +380,18 @@ def test_events_say_what_their_data_says(data: list[str]) -> None:
     for piece, one in zip(pieces, data, strict=True):
         try:
             said = json.loads(one, parse_constant=lambda name: json.loads(""))
-        except ValueError:
+        except json.JSONDecodeError:
             assert (piece.is_json, piece.said, piece.is_done) == (False, None, one == "[DONE]")
+        except (ValueError, RecursionError):  # it may be JSON
+            assert (piece.is_json, piece.said, piece.is_done) == (None, None, False)
         else:
             assert (piece.is_json, piece.said) == (True, said)
+
+
+@pytest.mark.parametrize("data", ["1" * 5000, "[" * 100_000 + "]" * 100_000])
+def test_a_stream_with_an_event_that_cannot_be_read_is_not_known(data: str) -> None:
+    exchange = streamed("/v1/chat/completions", {"choices": []}, data, "[DONE]")
+    assert exchange.response is not None
+    assert list(llm.limits(exchange.response)) == []  # nobody has asked
+    assert llm.reply(exchange) is None
+    assert list(llm.limits(exchange.response)) == ["JSON that nests too deep, or holds too long a number"]

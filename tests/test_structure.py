@@ -48,8 +48,8 @@ OURS: dict[str, set[str]] = {
         "settings",
     },
     "examine": {
-        "content", "finding", "frames", "history", "legs", "locate", "message", "parsers", "policy", "replay", "rule",
-        "secret", "turn", "watch",
+        "content", "finding", "frames", "history", "legs", "llm", "locate", "message", "parsers", "policy", "replay",
+        "rule", "secret", "turn", "watch",
     },
     "live": {"finding", "lint", "message", "policy", "recording", "rule", "scoping"},
     "glance": {"history", "llm", "locate", "message", "policy", "rule", "secret", "transcript"},

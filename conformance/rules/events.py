@@ -1123,7 +1123,7 @@ def event_data_not_json(exchange: Exchange) -> Hits:
     broken = [
         (number, piece)
         for number, piece in enumerate(pieces, 1)
-        if not piece.is_json and not piece.is_done and piece.event.type not in _PINGS
+        if piece.is_json is False and not piece.is_done and piece.event.type not in _PINGS
     ]
     if broken:
         number, piece = broken[0]
