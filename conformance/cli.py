@@ -134,7 +134,7 @@ def _check(options: argparse.Namespace) -> int:
             paths += [one for one in found if not any(lint.matches(one, glob) for glob in exclude)]
         except recording.RecordingError as problem:
             failures.append(str(problem))
-    jobs.collect_rarely()
+    jobs.collect_rarely(paths)
     processes = 1 if options.jobs is None and not options.ray else options.jobs or jobs.available()
     try:
         with _cluster(options.ray, processes) as pool, _progress(options) as progress:
