@@ -67,7 +67,10 @@ MADE = {
         r"b'\\b' + name.encode() + b'\\b'": OF_WORDS,
     },
     "conformance.secret": {"name.encode()": OF_WORDS},
-    "addons.inject_session": {"pattern": THE_USERS, "pattern.encode()": THE_USERS},
+    "addons.inject_session": {
+        "text.removeprefix('path:').encode()": THE_USERS,
+        "'|'.join(map(translate, globs))": THE_USERS,
+    },
 }
 """Expressions put together while hoplint runs, by the module; anything else there has to be a constant."""
 
