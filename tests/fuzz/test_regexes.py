@@ -68,6 +68,7 @@ MADE = {
     },
     "conformance.secret": {"name.encode()": OF_WORDS},
     "addons.inject_session": {
+        "pattern": THE_USERS,
         "text.removeprefix('path:').encode()": THE_USERS,
         "'|'.join(map(translate, globs))": THE_USERS,
     },
