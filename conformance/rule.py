@@ -19,7 +19,7 @@ import inspect
 import pkgutil
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
@@ -208,17 +208,18 @@ def rule(
     """
 
     def register(check: Callable[..., Hits]) -> Callable[..., Hits]:
+        parameters = list(inspect.signature(check).parameters.values())
         made = Rule(
             name=name or check.__name__.replace("_", "-"),
             topic=check.__module__.rpartition(".")[2],
             severity=severity,
             source=source,
             fix=fix,
-            scope=_scope(check, source),
+            scope=_scope(check, parameters, source),
             evidence=_alternatives(check, evidence),
             fields=frozenset(fields),
             breaks=tuple(breaks),
-            wants_policy=len(inspect.signature(check).parameters) == 2,
+            wants_policy=len(parameters) == 2,
             verbatim=verbatim,
             odd=odd,
             odd_json=odd_json,
@@ -238,8 +239,9 @@ def _where(check: Callable[..., Hits]) -> str:
     return f"{check.__code__.co_filename}:{check.__code__.co_firstlineno}"
 
 
-def _scope(check: Callable[..., Hits], source: tuple[str, ...]) -> str:
-    parameters = list(inspect.signature(check).parameters.values())
+def _scope(
+    check: Callable[..., Hits], parameters: Sequence[inspect.Parameter], source: tuple[str, ...]
+) -> str:
     annotations = [
         getattr(p.annotation, "__name__", str(p.annotation)).rpartition(".")[2] for p in parameters
     ]
