@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,8 +174,10 @@ def _mend_flows(source: Recording, place: Path, fixed: Fixed, offline: Offline) 
             for offset, record in flowfile.records(file):
                 octets = b"%d:%s" % (len(record) - 1, record)
                 try:
+                    # What the linter cannot read, its metadata among it, it has said, and no addon gets.
+                    readable = isinstance(next(flowfile.read(BytesIO(octets)), None), Exchange)
                     flow = mitm.read_flow(record)
-                    if flow.type == "http" and _run(offline, flow, fixed):
+                    if readable and _run(offline, flow, fixed):
                         octets = mitm.flow_octets(flow)
                 except ValueError as problem:
                     fixed.errors.append(f"{source.path}: byte {offset}: {problem}")

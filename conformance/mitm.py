@@ -572,9 +572,12 @@ def source(profile: str | None, config: str | Path | None, isolated: bool) -> li
 def read_flow(record: bytes) -> Flow:
     """A flow of a flow file (payload and type octet of its tnetstring). Raises ValueError."""
     try:
-        return Flow.from_state(_state(record))
+        flow = Flow.from_state(_state(record))
     except Exception as error:
         raise ValueError(f"mitmproxy cannot read this flow ({type(error).__name__})") from error
+    if not isinstance(flow.metadata, dict):
+        raise ValueError("its metadata are no dictionary")
+    return flow
 
 
 def flow_octets(flow: Flow) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from mitmproxy import http
-from mitmproxy.io import FlowReader, FlowWriter
+from mitmproxy.io import FlowReader, FlowWriter, tnetstring
 from mitmproxy.test import tflow
 
 from conformance import fix, lint, mitm, offline, recording, transcript
@@ -246,6 +246,25 @@ def test_a_new_credential_is_written_as_its_digest() -> None:
         loaded.run(flow)
     assert flow.request.headers["Authorization"].startswith("Bearer sha256-")
     assert flow.request.headers["X-Api-Key"] == "known-0123456789"
+
+
+@pytest.mark.parametrize(
+    "metadata", [False, True, {"hoplint": 5}, {"hoplint": [{"op": 1}]}, {"hoplint_received": 7}]
+)
+def test_metadata_that_nobody_wrote(folder: Path, hoplint, metadata: object) -> None:
+    state = doubled().get_state()
+    strange = tnetstring.dumps({**state, "metadata": metadata})
+    path = flow_file(folder / "a.flow", doubled())
+    path.write_bytes(strange + path.read_bytes())
+    code, _, err = hoplint("fix", "a.flow", "-o", "b.flow")
+    assert code == 2
+    assert "a.flow: byte 0: " in err
+    assert "fault" not in err
+    written = (folder / "b.flow").read_bytes()
+    assert written.startswith(strange)
+    (folder / "rest.flow").write_bytes(written.removeprefix(strange))
+    (flow,) = flows_of(folder / "rest.flow")
+    assert len(flow.response.headers.get_all("server")) == 1
 
 
 def test_truncated_recording(folder: Path, hoplint) -> None:
