@@ -329,7 +329,9 @@ def is_ordinary_json(message: Message) -> bool:
 
     That is: all of it is there, in UTF-8 without a mark; no member is there twice, no number is NaN or infinite.
     """
-    found = json_of(message)
+    # What it is labelled as comes first: other content is not decoded for this.
+    media = media_type(message)
+    found = json_of(message) if media is not None and is_json(media) else None
     return (
         found is not None
         and found.problem is None
@@ -337,8 +339,6 @@ def is_ordinary_json(message: Message) -> bool:
         and not found.constants
         and not found.repeated
         and isinstance(found.value, dict | list)
-        and (media := media_type(message)) is not None
-        and is_json(media)
     )
 
 
