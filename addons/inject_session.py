@@ -47,7 +47,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
-from fnmatch import fnmatchcase, translate
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -58,7 +58,7 @@ from mitmproxy.addonmanager import Loader
 from conformance import conversation, llm, mitm, shared
 from conformance.content import document
 from conformance.conversation import CLAUDE_USER
-from conformance.known import BRANCHES, CONVERSATION_IDS, CREDENTIALS, SAME_SESSION
+from conformance.known import BRANCHES, CONVERSATION_IDS, SAME_SESSION, like
 from conformance.message import Exchange, FieldLine, Fields, Request
 from conformance.policy import InjectSession as Policy
 from conformance.policy import PolicyError, Session, Shared, reveal
@@ -74,7 +74,6 @@ SAFE = re.compile(rb"[\x21-\x7e]{1,255}")
 PLAIN = re.compile(r"[A-Za-z0-9._-]{8,}")
 """Ids that stand in JSON as they are."""
 UNIQUE = re.compile(r"(?i)[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}")
-RESPONSE_ID = re.compile(rb'"id"\s*:\s*"(resp_[^"\\]{1,2000})"')
 WITHOUT_KEY = b"hoplint"
 _ORDER = {name: at for at, name in enumerate(CONVERSATION_IDS)}
 # What the members end with that the content must hold: to look for it is cheaper than to read every conversation.
@@ -152,7 +151,7 @@ def _source(text: str) -> Source:
 
 @lru_cache(maxsize=256)  # agents send the same few sets of names, over and over
 def _meant(names: frozenset[str], globs: tuple[str, ...]) -> Set[str]:
-    meant = re.compile("|".join(map(translate, globs)))
+    meant = like(globs)
     return frozenset(name for name in names if meant.match(name))
 
 
@@ -496,7 +495,7 @@ class InjectSession:
             told = asked.reply()
             failed = told is None or not any(told.finish.values())
         entries = self.tracker.end(asked, failed=failed)
-        if not failed and (made := RESPONSE_ID.search((mitm.passed(flow) or b"")[:4096])):
+        if not failed and (made := llm.RESPONSE_ID.search((mitm.passed(flow) or b"")[:4096])):
             scope = digest(*self.callers.get(flow, ()))
             entries += self.tracker.made(asked, scope, made[1].decode("utf-8", "replace"))
         await self.tell(entries)
@@ -541,10 +540,8 @@ def _of_connection() -> Found:
 
 def _caller(request: http.Request) -> list[bytes]:
     """Who asks whom."""
-    fields = mitm.fields_of(request)
-    credentials = [line.value for name in sorted(CREDENTIALS & fields.names) for line in fields.lines(name)]
     host = request.host.encode("utf-8", "surrogatepass")
-    return [request.scheme.encode(), host, b"%d" % request.port, *credentials]
+    return [request.scheme.encode(), host, b"%d" % request.port, *mitm.credentials(mitm.fields_of(request))]
 
 
 addons = [InjectSession()]

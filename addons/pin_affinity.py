@@ -40,7 +40,7 @@ from mitmproxy.addonmanager import Loader
 from conformance import conversation, mitm, shared
 from conformance.content import document
 from conformance.grammar import is_field_line
-from conformance.known import BRANCHES, CONVERSATION_IDS, CREDENTIALS
+from conformance.known import BRANCHES, CONVERSATION_IDS
 from conformance.message import FieldLine, Fields, Request
 from conformance.policy import PinAffinity as Policy
 from conformance.policy import Session, Shared
@@ -80,11 +80,6 @@ def place(fields: Fields, upstream: bytes, session: Session, credential: bytes) 
         session=digest(upstream, ids[0][1]),
         credential=credential,
     )
-
-
-def who(fields: Fields) -> list[bytes]:
-    """The credentials in a request."""
-    return [line.value for name in sorted(CREDENTIALS & fields.names) for line in fields.lines(name)]
 
 
 def _id(fields: Fields, name: str) -> bytes | None:
@@ -333,7 +328,7 @@ class PinAffinity:
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
         # Now: an addon behind this one may put another credential in the caller's place.
         fields = mitm.fields_of(flow.request)
-        self.callers[flow] = who(fields)
+        self.callers[flow] = mitm.credentials(fields)
         if is_handshake(mitm.request_head(flow, fields)):
             await self.catch_up()
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from fnmatch import translate
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from conformance import grammar, llm
-from conformance.known import CREDENTIALS, JOINED
+from conformance.known import CREDENTIALS, JOINED, like
 from conformance.message import FieldLine, Request
 from conformance.secret import is_secret_field, quoted, shown
 
@@ -326,11 +325,6 @@ def _is_gemini(request: Request) -> bool:
     return endpoint is not None and endpoint.api == "gemini"
 
 
-@lru_cache(maxsize=256)
-def _globs(globs: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(translate(glob) for glob in globs) or r"(?!)")
-
-
 def matches(request: Request, globs: tuple[str, ...]) -> bool:
     """Whether one of the globs is the request's path, without its query."""
     path = request.path
@@ -340,7 +334,7 @@ def matches(request: Request, globs: tuple[str, ...]) -> bool:
 
 @lru_cache(maxsize=1024)
 def _matches(path: bytes, globs: tuple[str, ...]) -> bool:
-    return _globs(globs).match(path.decode("latin-1")) is not None
+    return like(globs).match(path.decode("latin-1")) is not None
 
 
 def is_control(request: Request, auth: Auth) -> bool:

@@ -61,7 +61,6 @@ _UNSENT = re.compile(
     r"no route to host|tls|certificate|unreachable"
 )
 """Errors that say that no connection came about."""
-_RESPONSE_ID = re.compile(rb'"id"\s*:\s*"(resp_[^"\\]{1,2000})"')
 _REQUEST_IDS = ("x-request-id", "request-id", "x-client-request-id")
 _TRUTH = {b"true": True, b"false": False}
 _MOVES = ("x-litellm-attempted-retries", "x-litellm-attempted-fallbacks")
@@ -459,5 +458,5 @@ def _response_id(response: Response) -> bytes | None:
     """A digest of the id of a Responses API response; of a stream, as its first events say."""
     if response.body is None or "content-encoding" in response.fields.names:
         return None
-    found = _RESPONSE_ID.search(bytes(response.body[:4096]))
+    found = llm.RESPONSE_ID.search(bytes(response.body[:4096]))
     return _digest(found[1]) if found else None

@@ -64,8 +64,8 @@ def check(
     alone = replace(settings, scopes=())
     names = tuple(rules)
     task = pieces.task(names, policy, settings.severities, listing=settings.listing)
-    ahead = AHEAD * max(1, min(jobs, tasks))
-    processes = min(jobs, tasks)
+    processes = max(1, min(jobs, tasks))
+    ahead = AHEAD * processes
     with (
         ProcessPoolExecutor(processes, initializer=collect_rarely, initargs=(tuple(paths),))
         if pool is None

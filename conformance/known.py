@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
+from fnmatch import translate
+from functools import cache, lru_cache
 from types import MappingProxyType
 
 SINGLETONS: frozenset[str] = frozenset(
@@ -438,6 +439,16 @@ def named(names: tuple[str, ...]) -> re.Pattern[str]:
     """
     alternatives = [re.escape(name[:-1]) + ".*" if name.endswith("*") else re.escape(name) for name in names]
     return re.compile("|".join(alternatives) or r"(?!)", re.DOTALL)
+
+
+@lru_cache(maxsize=256)
+def like(globs: tuple[str, ...]) -> re.Pattern[str]:
+    """Matches (``match``) what one of these globs does, as ``fnmatch.fnmatchcase``.
+
+    >>> bool(like(("/v1/*", "/x")).match("/v1/models")), like(()).match("")
+    (True, None)
+    """
+    return re.compile("|".join(map(translate, globs)) or r"(?!)")
 
 
 TRAILERS_FORBIDDEN: frozenset[str] = frozenset(

@@ -93,6 +93,8 @@ def endpoint(request: Request) -> Endpoint | None:
 
 # ---- how the APIs write what they answer
 
+RESPONSE_ID = re.compile(rb'"id"\s*:\s*"(resp_[^"\\]{1,2000})"')
+"""The id of a response of the Responses API; in a stream its first events have it."""
 DONE = b"[DONE]"
 """The data of the event that ends a stream of OpenAI's older APIs."""
 

@@ -41,6 +41,7 @@ from pydantic import ValidationError
 from conformance import policy, secret, shared
 from conformance.addon import addons, option_text
 from conformance.grammar import is_field_line
+from conformance.known import CREDENTIALS
 from conformance.message import Exchange, FieldLine, Fields, Frame, Request, Response
 from conformance.settings import Settings, load
 
@@ -160,6 +161,11 @@ def fields_of(message: http.Message) -> Fields:
 @latest(8)
 def _fields(lines: tuple[tuple[bytes, bytes], ...]) -> Fields:
     return Fields(lines)
+
+
+def credentials(fields: Fields) -> list[bytes]:
+    """The credentials in a request, in one order: they make one caller another."""
+    return [line.value for name in sorted(CREDENTIALS & fields.names) for line in fields.lines(name)]
 
 
 def request_head(flow: http.HTTPFlow, fields: Fields) -> Request:

@@ -277,7 +277,7 @@ class Watch:
         ``odd``: what ``is_odd`` says of a message; ``odd_json``: it has other content than ordinary JSON.
         """
         if like is None:
-            return [rule for rule in rules() if (odd or not rule.odd) and (odd_json or not rule.odd_json)]
+            return [rule for rule in rules() if _fits(rule, odd, odd_json)]
         known, changes = like
         due = known.due.get((changes, odd, odd_json))
         if due is None:
@@ -292,14 +292,17 @@ class Watch:
                 [
                     rule
                     for rule, seen in known.reads
-                    if (odd or not rule.odd)
-                    and (odd_json or not rule.odd_json)
-                    and (seen is None or not seen.isdisjoint(changes))
+                    if _fits(rule, odd, odd_json) and (seen is None or not seen.isdisjoint(changes))
                 ]
             )
             if len(known.due) < KEPT_CHANGES:
                 known.due[changes, odd, odd_json] = due
         return due
+
+
+def _fits(rule: Rule, odd: bool, odd_json: bool) -> bool:
+    """Whether a rule may find something in a message that is or is not odd in these ways."""
+    return (odd or not rule.odd) and (odd_json or not rule.odd_json)
 
 
 _VISIBLE = re.compile(rb"[\x20-\x7e]*")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from fnmatch import fnmatchcase, translate
+from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from conformance import llm
@@ -24,6 +24,7 @@ from conformance.known import (
     GATEWAY_CONTROL,
     SAME_SESSION,
     SESSION_HEADERS,
+    like,
     named,
 )
 from conformance.message import Exchange, FieldLine, Legs, Request
@@ -77,7 +78,7 @@ def is_expected(request: Request, policy: Session) -> bool:
 
 @lru_cache(maxsize=256)
 def _reads(globs: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(translate(glob.lower()) for glob in globs) or r"(?!)")
+    return like(tuple(map(str.lower, globs)))
 
 
 def is_read(name: str, request: Request, policy: Session) -> bool:

@@ -41,7 +41,7 @@ def request(*lines: str) -> Request:
 
 
 def placed(asked: Request, upstream: bytes):
-    return script.place(asked.fields, upstream, SESSION, script.digest(*script.who(asked.fields)))
+    return script.place(asked.fields, upstream, SESSION, script.digest(*mitm.credentials(asked.fields)))
 
 
 def at(*lines: str, upstream: bytes = ONE):

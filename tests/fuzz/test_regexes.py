@@ -40,9 +40,9 @@ IN_TABLES = {
 THE_USERS = "of the settings, which are not a stranger's"
 OF_WORDS = "words, escaped"
 MADE = {
-    "conformance.credential": {"'|'.join((translate(glob) for glob in globs)) or '(?!)'": THE_USERS},
     "conformance.known": {
         "'|'.join(alternatives) or '(?!)'": OF_WORDS,
+        "'|'.join(map(translate, globs)) or '(?!)'": THE_USERS,
         "name": OF_WORDS,
         "name[:-1]": OF_WORDS,
     },
@@ -63,14 +63,12 @@ MADE = {
     },
     "conformance.rules.sessions": {
         "pattern": THE_USERS,
-        "'|'.join((translate(glob.lower()) for glob in globs)) or '(?!)'": THE_USERS,
         r"b'\\b' + name.encode() + b'\\b'": OF_WORDS,
     },
     "conformance.secret": {"name.encode()": OF_WORDS},
     "addons.inject_session": {
         "pattern": THE_USERS,
         "text.removeprefix('path:').encode()": THE_USERS,
-        "'|'.join(map(translate, globs))": THE_USERS,
     },
 }
 """Expressions put together while hoplint runs, by the module; anything else there has to be a constant."""
